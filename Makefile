@@ -1,0 +1,59 @@
+# One line a recipe; what is longer lives in tools/. `make` alone lists them.
+# Further arguments: make demo ARGS='--for 30s', make test ARGS='sink::'.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+BROKERS ?= localhost:9092
+REDIS_URL ?= redis://localhost:6379
+REGISTRY ?= http://localhost:8081
+COMPOSE := docker compose -f deploy/compose.yaml
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-features lint fmt build release bench up up-all seed run down check-deploy
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what building and testing need and this Debian machine lacks
+	@tools/install-build-components.sh && tools/install-test-components.sh
+
+demo: ## show features changing, live, with everything embedded
+	@tools/install-build-components.sh redis-server && cargo run --locked -- demo $(ARGS)
+
+test: ## run every test, against a real Kafka and a real Redis
+	@tools/install-build-components.sh && tools/install-test-components.sh && cargo test --locked --tests -- $(ARGS)
+
+test-features: ## run the tests of the shipped feature views only
+	@tools/install-build-components.sh && tools/install-test-components.sh && cargo test --locked --test it features:: -- $(ARGS)
+
+lint: ## check format and lints as CI does
+	cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings
+
+fmt: ## format the code
+	cargo fmt
+
+build: ## build as the demo and the tests do
+	cargo build --locked
+
+release: ## build the optimised, stripped binary
+	cargo build --release --locked
+
+bench: ## measure each stage
+	cargo bench --locked --bench stages -- $(ARGS)
+
+up: ## start Kafka, a registry, Redis, Prometheus and Grafana in containers
+	$(COMPOSE) up --detach --wait kafka registry redis prometheus grafana && $(COMPOSE) run --rm topics
+
+up-all: ## the same, with Windrow built and run in a container beside them
+	$(COMPOSE) up --detach --build --wait windrow prometheus grafana
+
+seed: ## generate events into the local Kafka
+	cargo run --release --locked -- generate --brokers $(BROKERS) --schema-registry-url $(REGISTRY) $(ARGS)
+
+run: ## run the main job against the local Kafka and Redis
+	cargo run --release --locked -- run --brokers $(BROKERS) --redis-url $(REDIS_URL) --schema-registry-url $(REGISTRY) $(ARGS)
+
+down: ## stop the containers and delete what they kept
+	$(COMPOSE) down --volumes
+
+check-deploy: ## check the alert rules and their tests with promtool
+	cd deploy/prometheus && promtool check config prometheus.yml && promtool check rules alerts.yml && promtool test rules alerts.test.yml

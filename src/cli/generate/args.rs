@@ -1,0 +1,284 @@
+//! The options of `windrow generate`, and what is wrong with them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::error::{Problem, Problems};
+use crate::generate::{Framing, Kind, Options, SchemaIds};
+use crate::time::{EventTime, Span, parse_duration};
+
+const HELP: &str = "\
+Examples:
+  windrow generate --brokers localhost:9092 --rate 5000
+  windrow generate --brokers localhost:9092 --rate 0 --count 10000000 --seed 7
+  windrow generate --brokers localhost:9092 --late-share 0.02 --malformed-share 0.001 --v1-share 0.3
+  windrow generate --output events.jsonl --streams clicks --count 1000 --start-time 2026-01-31T12:00:00Z";
+
+/// A shipped stream, as it is named on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StreamName {
+    /// Card payments, to txn.events
+    Transactions,
+    /// Steps of users on a shop's pages, to click.events
+    Clicks,
+    /// Devices that report what they are, to device.events
+    Devices,
+}
+
+impl From<StreamName> for Kind {
+    fn from(name: StreamName) -> Self {
+        match name {
+            StreamName::Transactions => Self::Transactions,
+            StreamName::Clicks => Self::Clicks,
+            StreamName::Devices => Self::Devices,
+        }
+    }
+}
+
+/// A framing, as it is named on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FramingName {
+    /// 00 and the registry's schema id in four bytes
+    Confluent,
+    /// Avro single-object encoding: C3 01 and the schema's fingerprint
+    SingleObject,
+    /// The Avro body alone, of the stream's newest schema
+    Bare,
+}
+
+/// Options of `windrow generate`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = HELP)]
+pub struct GenerateArgs {
+    /// Kafka brokers, parted by commas
+    #[arg(long, env = "WINDROW_BROKERS", value_name = "HOST:PORT,…")]
+    pub brokers: Option<String>,
+
+    /// The name that other programs use for the brokers in the environment.
+    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", hide = true)]
+    pub kafka_bootstrap_servers: Option<String>,
+
+    /// Any librdkafka property; repeatable, parted by ; in the environment
+    #[arg(
+        long,
+        env = "WINDROW_KAFKA_PROPERTY",
+        hide_env_values = true,
+        value_name = "NAME=VALUE",
+        value_delimiter = ';'
+    )]
+    pub kafka_property: Vec<String>,
+
+    /// Write JSON lines to a file, or to standard output (-), instead of to Kafka
+    #[arg(long, env = "WINDROW_OUTPUT", value_name = "FILE|-")]
+    pub output: Option<PathBuf>,
+
+    /// Partitions of topics that are missing and made
+    #[arg(long, env = "WINDROW_PARTITIONS", value_name = "N", default_value_t = 4,
+        value_parser = clap::value_parser!(i32).range(1..))]
+    pub partitions: i32,
+
+    /// Schema registry; the shipped schemas are registered there under TOPIC-value
+    #[arg(long, env = "WINDROW_SCHEMA_REGISTRY_URL", hide_env_values = true, value_name = "URL")]
+    pub schema_registry_url: Option<String>,
+
+    /// The name that other programs use for the registry in the environment.
+    #[arg(long, env = "SCHEMA_REGISTRY_URL", hide = true, hide_env_values = true)]
+    pub plain_schema_registry_url: Option<String>,
+
+    /// What precedes the Avro body of a value [default: confluent with a registry, else single-object]
+    #[arg(long, env = "WINDROW_FRAMING", value_enum, value_name = "FRAMING")]
+    pub framing: Option<FramingName>,
+
+    /// Streams to generate, parted by commas
+    #[arg(long, env = "WINDROW_STREAMS", value_enum, value_name = "STREAM,…", value_delimiter = ',',
+        default_values_t = [StreamName::Transactions, StreamName::Clicks, StreamName::Devices])]
+    pub streams: Vec<StreamName>,
+
+    /// Events per second, of all streams together; 0 is as fast as possible
+    #[arg(long, env = "WINDROW_RATE", value_name = "N", default_value_t = 1000.0, value_parser = rate)]
+    pub rate: f64,
+
+    /// Events per second of event time [default: --rate; wall time where that is 0]
+    #[arg(long, env = "WINDROW_EVENT_RATE", value_name = "N", value_parser = rate)]
+    pub event_rate: Option<f64>,
+
+    /// Event time of the first event: RFC 3339 or epoch milliseconds [default: now]
+    #[arg(long, env = "WINDROW_START_TIME", value_name = "TIME", value_parser = time)]
+    pub start_time: Option<EventTime>,
+
+    /// Stop after so many events [default: never]
+    #[arg(long, env = "WINDROW_COUNT", value_name = "N")]
+    pub count: Option<u64>,
+
+    /// Stop after this time, such as 30s or 10m [default: never]
+    #[arg(long = "for", env = "WINDROW_FOR", value_name = "DURATION", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+
+    /// The same seed and start time give the same events
+    #[arg(long, env = "WINDROW_SEED", value_name = "N", default_value_t = Options::default().seed)]
+    pub seed: u64,
+
+    /// How many users there are, and as many cards and devices
+    #[arg(long, env = "WINDROW_ENTITIES", value_name = "N", default_value_t = Options::default().entities,
+        value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
+    pub entities: u64,
+
+    /// Share of transactions that belong to a burst of fraud, 0 to 1
+    #[arg(long, env = "WINDROW_FRAUD_SHARE", value_name = "SHARE",
+        default_value_t = Options::default().fraud_share, value_parser = share)]
+    pub fraud_share: f64,
+
+    /// Share of events whose time lies a little before that of earlier ones, 0 to 1
+    #[arg(long, env = "WINDROW_DISORDER_SHARE", value_name = "SHARE",
+        default_value_t = Options::default().disorder_share, value_parser = share)]
+    pub disorder_share: f64,
+
+    /// By how much at most
+    #[arg(long, env = "WINDROW_DISORDER_MAX", value_name = "DURATION",
+        default_value_t = Options::default().disorder_max, value_parser = span)]
+    pub disorder_max: Span,
+
+    /// Share of events that are late, 0 to 1
+    #[arg(long, env = "WINDROW_LATE_SHARE", value_name = "SHARE",
+        default_value_t = Options::default().late_share, value_parser = share)]
+    pub late_share: f64,
+
+    /// By how much they are late
+    #[arg(long, env = "WINDROW_LATE_BY", value_name = "DURATION",
+        default_value_t = Options::default().late_by, value_parser = span)]
+    pub late_by: Span,
+
+    /// Share of events that nobody can decode, 0 to 1
+    #[arg(long, env = "WINDROW_MALFORMED_SHARE", value_name = "SHARE",
+        default_value_t = Options::default().malformed_share, value_parser = share)]
+    pub malformed_share: f64,
+
+    /// Share of events that are the one before once more, 0 to 1
+    #[arg(long, env = "WINDROW_DUPLICATE_SHARE", value_name = "SHARE",
+        default_value_t = Options::default().duplicate_share, value_parser = share)]
+    pub duplicate_share: f64,
+
+    /// Share of transactions written with version 1 of their schema, 0 to 1
+    #[arg(long, env = "WINDROW_V1_SHARE", value_name = "SHARE",
+        default_value_t = Options::default().v1_share, value_parser = share)]
+    pub v1_share: f64,
+}
+
+impl GenerateArgs {
+    /// The brokers, whatever name gave them.
+    pub fn brokers(&self) -> Option<&str> {
+        self.brokers.as_deref().or(self.kafka_bootstrap_servers.as_deref())
+    }
+
+    /// The registry, whatever name gave it.
+    pub fn registry(&self) -> Option<&str> {
+        self.schema_registry_url.as_deref().or(self.plain_schema_registry_url.as_deref())
+    }
+
+    /// The streams, each once.
+    pub fn kinds(&self) -> Vec<Kind> {
+        let given: Vec<Kind> = self.streams.iter().copied().map(Kind::from).collect();
+        Kind::ALL.into_iter().filter(|kind| given.contains(kind)).collect()
+    }
+
+    /// The framing: the one given, or the one that suits.
+    pub fn framing_name(&self) -> FramingName {
+        match (self.framing, self.registry()) {
+            (Some(framing), _) => framing,
+            (None, Some(_)) if self.output.is_none() => FramingName::Confluent,
+            (None, _) => FramingName::SingleObject,
+        }
+    }
+
+    /// What the generator is told. The ids matter to Confluent's framing only.
+    pub fn options(&self, ids: SchemaIds) -> Options {
+        Options {
+            seed: self.seed,
+            streams: self.kinds(),
+            entities: self.entities,
+            fraud_share: self.fraud_share,
+            disorder_share: self.disorder_share,
+            disorder_max: self.disorder_max,
+            late_share: self.late_share,
+            late_by: self.late_by,
+            malformed_share: self.malformed_share,
+            duplicate_share: self.duplicate_share,
+            v1_share: self.v1_share,
+            framing: match self.framing_name() {
+                FramingName::Confluent => Framing::Confluent { ids },
+                FramingName::SingleObject => Framing::SingleObject,
+                FramingName::Bare => Framing::Bare,
+            },
+        }
+    }
+
+    /// The librdkafka properties as names and values.
+    pub fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.kafka_property
+            .iter()
+            .filter_map(|property| property.split_once('='))
+            .map(|(name, value)| (name.trim(), value))
+    }
+
+    /// Everything that is wrong.
+    pub fn problems(&self) -> Problems {
+        let mut problems = Vec::new();
+        let to_kafka = self.output.is_none();
+        if to_kafka && self.brokers().is_none() {
+            let problem = Problem::new("there is nowhere to write to");
+            problems.push(problem.hint("name brokers with --brokers, or a file with --output"));
+        }
+        if to_kafka && self.framing == Some(FramingName::Confluent) && self.registry().is_none() {
+            let problem = Problem::new("Confluent's framing needs schema ids, and no registry gives them");
+            let hint = "name a registry with --schema-registry-url, or use --framing single-object";
+            problems.push(problem.hint(hint));
+        }
+        if to_kafka && self.framing == Some(FramingName::Bare) && self.v1_share > 0.0 {
+            let problem = Problem::new("a bare body does not tell that it is of version 1");
+            problems.push(problem.hint("use another --framing, or leave --v1-share out"));
+        }
+        if !to_kafka && self.malformed_share > 0.0 {
+            let problem = Problem::new("JSON lines cannot hold malformed Avro");
+            problems.push(problem.hint("leave --malformed-share out, or write to Kafka"));
+        }
+        for property in self.kafka_property.iter().filter(|property| !property.contains('=')) {
+            let problem = Problem::new(format!("`{property}` is not a librdkafka property"));
+            problems.push(problem.hint("write NAME=VALUE"));
+        }
+        if let Err(error) = self.options(SchemaIds::default()).validate() {
+            problems.push(Problem::new(error.to_string()));
+        }
+        Problems(problems)
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate >= 0.0 => Ok(rate),
+        _ => Err(format!("`{text}` is not a rate: write a number of events per second, 0 or more")),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err(format!("`{text}` is not a share: write a number from 0 to 1")),
+    }
+}
+
+fn span(text: &str) -> Result<Span, String> {
+    parse_duration(text).map(Span::from)
+}
+
+fn time(text: &str) -> Result<EventTime, String> {
+    if let Ok(millis) = text.trim().parse::<i64>() {
+        return Ok(EventTime::from_millis(millis));
+    }
+    chrono::DateTime::parse_from_rfc3339(text.trim())
+        .map(|time| EventTime(time.timestamp_micros()))
+        .map_err(|_| {
+            format!("`{text}` is not a time: write RFC 3339 (2026-01-31T12:00:00Z) or epoch milliseconds")
+        })
+}

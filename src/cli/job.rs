@@ -1,0 +1,447 @@
+//! From a checked configuration to the parts of a run. Everything wrong with
+//! schemas and views is collected here and shown together.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context;
+
+use crate::clock;
+use crate::config::{Config, DeadLetters as DeadLettersTo, NullAs, RedisMode, SchemaSource, StreamConfig};
+use crate::decode::{StreamDecoder, StreamSchema};
+use crate::error::{Place, Problem, Problems};
+use crate::frame::StreamId;
+use crate::pipeline::worker::{Parts, Worker};
+use crate::schema::writers::Writers;
+use crate::schema::{Cached, Directory, Registry, Schemas};
+use crate::sink::dead_letter::{DeadLetters, FileDeadLetters, KafkaDeadLetters, KafkaOptions};
+use crate::sink::encode::{self, Encoder, KeyTemplate};
+use crate::sink::redis::{Mode, Options as RedisOptions, RedisSink};
+use crate::time::{Clock, Span};
+use crate::view::plan::{Planner, ViewFile, session};
+use crate::view::{FeatureView, Sharding, Stream, Streams};
+
+/// What a run is made of, checked and planned; nothing is connected yet.
+pub struct Job {
+    /// The options.
+    pub config: Config,
+    /// The configured streams.
+    pub streams: Arc<Streams>,
+    /// The views, in the order of their names.
+    pub views: Vec<Arc<FeatureView>>,
+    /// What is right and yet hardly meant so.
+    pub notes: Vec<Problem>,
+
+    schemas: BTreeMap<StreamId, StreamSchema>,
+    writers: Writers,
+}
+
+/// What of a job is looked at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scope<'a> {
+    /// Without a network: schemas of a registry are left out.
+    pub offline: bool,
+    /// Only these views.
+    pub views: Option<&'a [String]>,
+    /// Shipped views and schemas stand in for a SQL directory that is not there.
+    pub shipped_views: bool,
+}
+
+impl Job {
+    /// Loads schemas and views.
+    ///
+    /// # Errors
+    /// [`Problems`] with everything that is wrong, or what the registry says.
+    pub fn load(config: Config, scope: Scope<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let mut problems = Vec::new();
+        let mut directory = Directory::load(&config.schema_dir)?;
+        let registry: Option<Arc<Mutex<dyn Schemas>>> = match &config.registry {
+            Some(registry) if !scope.offline => {
+                let registry = Registry::try_new(&registry.options())?;
+                Some(Arc::new(Mutex::new(Cached::new(registry, Arc::clone(clock)))))
+            }
+            _ => None,
+        };
+        let mut streams = Vec::new();
+        let mut schemas = BTreeMap::new();
+        let mut ids = HashMap::new();
+        let mut unchecked = BTreeSet::new();
+        for (index, stream) in config.streams.iter().enumerate() {
+            let id = StreamId(u16::try_from(index).context("there are too many streams")?);
+            let place = stream.place.clone();
+            let found = match reader_schema(stream, &mut directory, registry.as_ref(), scope.offline) {
+                Ok(Some(avro)) => StreamSchema::try_new(&avro, &stream.decode()).map_err(|e| schema_problem(stream, &e)),
+                Ok(None) => {
+                    unchecked.insert(stream.name.clone());
+                    Err(Problem::new(""))
+                }
+                Err(problem) => Err(problem),
+            };
+            for (number, file) in &stream.schema_ids {
+                match directory.find(file) {
+                    Ok(schema) => {
+                        ids.insert((id, *number), schema);
+                    }
+                    Err(problem) => problems.push(at(problem, place.clone())),
+                }
+            }
+            let table = match found {
+                Ok(schema) => {
+                    let table = Arc::clone(&schema.table);
+                    schemas.insert(id, schema);
+                    table
+                }
+                Err(problem) => {
+                    if !unchecked.contains(&stream.name) {
+                        problems.push(at(problem, place));
+                    }
+                    Arc::new(arrow::datatypes::Schema::empty())
+                }
+            };
+            streams.push(Stream {
+                name: stream.name.clone(),
+                topic: stream.topic.clone(),
+                key: stream.key.clone(),
+                table,
+            });
+            // Without a registry, `<name>.v<N>.avsc` has the id N, and a schema without versions any id.
+            if config.registry.is_none() {
+                for (number, schema) in versions(stream, &directory) {
+                    ids.entry((id, number)).or_insert(schema);
+                }
+            }
+        }
+        let streams = Arc::new(Streams::new(streams));
+        let files = view_files(&config.sql_dir, scope.shipped_views, &mut problems);
+        let known: Vec<StreamId> = schemas.keys().copied().collect();
+        let views = plan_views(&streams, &known, &unchecked, &files, scope.views, &mut problems)?;
+        let notes = directory.notes().to_vec();
+        let writers = Writers::try_new(directory.schemas().map(|(_, schema)| schema), ids, registry)?;
+        let views = views.into_iter().map(Arc::new).collect();
+        let job = Self { config, streams, views, notes, schemas, writers };
+        for view in &job.views {
+            if let Err(problem) = job.encoder(view) {
+                problems.push(problem);
+            }
+        }
+        Problems(problems).into_result(job).map_err(Into::into)
+    }
+
+    /// The streams that views read, and their topics.
+    pub fn streams_read(&self) -> Vec<(StreamId, String)> {
+        let read: BTreeSet<StreamId> = self
+            .views
+            .iter()
+            .flat_map(|view| view.streams().into_iter().filter_map(|name| self.streams.id(name)).collect::<Vec<_>>())
+            .collect();
+        read.into_iter().map(|id| (id, self.streams.get(id).topic.clone())).collect()
+    }
+
+    /// How many workers there can be: one, when a view is one shard over all partitions.
+    pub fn parallelism(&self) -> usize {
+        let single = self.views.iter().any(|view| matches!(view.sharding, Sharding::Single { .. }));
+        if single { 1 } else { self.config.parallelism }
+    }
+
+    /// How much disorder is borne.
+    pub fn clock_options(&self) -> clock::Options {
+        clock::Options {
+            max_out_of_order: Span::from(self.config.max_out_of_order),
+            allowed_lateness: Span::from(self.config.allowed_lateness),
+            max_future: Span::from(self.config.max_future),
+            idle_after: Span::from(self.config.idle_after),
+        }
+    }
+
+    /// A worker that evaluates every view.
+    ///
+    /// # Errors
+    /// When a stream cannot be decoded, or the system gives no runtime.
+    pub fn worker(&self) -> anyhow::Result<Worker> {
+        let mut decoders = BTreeMap::new();
+        for (id, _) in self.streams_read() {
+            let stream = &self.config.streams[id.index()];
+            let used: BTreeSet<String> = self
+                .views
+                .iter()
+                .flat_map(|view| &view.scans)
+                .filter(|scan| scan.stream == stream.name)
+                .flat_map(|scan| scan.columns.iter().cloned())
+                .collect();
+            let schema = &self.schemas[&id];
+            decoders.insert(id, StreamDecoder::try_new(schema, stream.decode(), &used)?);
+        }
+        let mut views = Vec::new();
+        for view in &self.views {
+            let encoder = self.encoder(view).map_err(|problem| Problems(vec![problem]))?;
+            views.push((Arc::clone(view), encoder));
+        }
+        Ok(Worker::try_new(Parts {
+            streams: Arc::clone(&self.streams),
+            decoders,
+            views,
+            writers: self.writers.clone(),
+            clock: self.clock_options(),
+            session: session(),
+        })?)
+    }
+
+    /// How a view's rows are written.
+    ///
+    /// # Errors
+    /// When a column has a type that cannot be.
+    pub fn encoder(&self, view: &FeatureView) -> Result<Encoder, Problem> {
+        let template = KeyTemplate::parse(&self.config.redis.key_template)
+            .map_err(|error| Problem::new(format!("the key template: {error}")))?;
+        let options = encode::Options {
+            template,
+            entity: view.header.entity.clone(),
+            view: view.name.clone(),
+            key_columns: view.key.clone(),
+            ttl: view.ttl,
+            null_text: (self.config.redis.null == NullAs::Text).then(|| "null".to_owned()),
+        };
+        Encoder::try_new(&options, &view.output)
+            .map_err(|error| Problem::new(error.to_string()).at(Place::file(view.file.clone())))
+    }
+
+    /// How Redis is reached.
+    pub fn redis_options(&self) -> RedisOptions {
+        let redis = &self.config.redis;
+        RedisOptions {
+            urls: redis.urls.iter().map(|url| url.reveal().to_owned()).collect(),
+            mode: match &redis.mode {
+                RedisMode::Single => Mode::Single,
+                RedisMode::Sentinel { master } => Mode::Sentinel { master_name: master.clone() },
+                RedisMode::Cluster => Mode::Cluster,
+            },
+            username: redis.username.clone(),
+            password: redis.password.as_ref().map(|password| password.reveal().to_owned()),
+            db: None,
+            ca_cert: redis.ca_cert.clone(),
+            client_cert: redis.client_cert.clone(),
+            client_key: redis.client_key.clone(),
+            insecure: redis.insecure,
+            connect_timeout: redis.connect_timeout,
+            response_timeout: redis.response_timeout,
+        }
+    }
+
+    /// A connection to Redis, made at its first use.
+    ///
+    /// # Errors
+    /// When the options cannot be used.
+    pub fn redis(&self) -> anyhow::Result<RedisSink> {
+        Ok(RedisSink::connect(&self.redis_options())?)
+    }
+
+    /// Where dead letters go: each stream's own place.
+    ///
+    /// # Errors
+    /// When a file cannot be opened or the producer not be set up.
+    pub fn dead_letters(&self) -> anyhow::Result<Box<dyn DeadLetters>> {
+        let mut topics = BTreeMap::new();
+        let mut files: BTreeMap<String, Box<dyn DeadLetters>> = BTreeMap::new();
+        for stream in &self.config.streams {
+            match &stream.dead_letters {
+                DeadLettersTo::Topic(topic) => {
+                    topics.insert(stream.topic.clone(), topic.clone());
+                }
+                DeadLettersTo::File(path) => {
+                    files.insert(stream.topic.clone(), Box::new(FileDeadLetters::open(path)?));
+                }
+            }
+        }
+        let mut properties: Vec<(String, String)> =
+            vec![("bootstrap.servers".to_owned(), self.brokers())];
+        properties.extend(self.config.kafka.0.clone());
+        let kafka = KafkaDeadLetters::try_new(KafkaOptions { properties, topics })?;
+        Ok(Box::new(ByStream { kafka: Box::new(kafka), files }))
+    }
+
+    /// Kafka's bootstrap servers, as librdkafka wants them.
+    pub fn brokers(&self) -> String {
+        self.config.brokers.join(",")
+    }
+}
+
+/// Dead letters to the place of the stream they come from.
+struct ByStream {
+    kafka: Box<dyn DeadLetters>,
+    files: BTreeMap<String, Box<dyn DeadLetters>>,
+}
+
+impl DeadLetters for ByStream {
+    fn append(&mut self, letter: &crate::sink::dead_letter::DeadLetter<'_>) -> Result<(), crate::sink::Error> {
+        self.files.get_mut(letter.source_topic).unwrap_or(&mut self.kafka).append(letter)
+    }
+
+    fn flush(&mut self) -> Result<(), crate::sink::Error> {
+        self.files.values_mut().try_for_each(|file| file.flush())?;
+        self.kafka.flush()
+    }
+}
+
+fn at(problem: Problem, place: Option<Place>) -> Problem {
+    match place {
+        Some(place) if problem.place.is_none() => problem.at(place),
+        _ => problem,
+    }
+}
+
+/// The stream's own schema; `None` when it is in a registry that is not asked.
+fn reader_schema(
+    stream: &StreamConfig,
+    directory: &mut Directory,
+    registry: Option<&Arc<Mutex<dyn Schemas>>>,
+    offline: bool,
+) -> Result<Option<Arc<str>>, Problem> {
+    match (&stream.schema, registry) {
+        (SchemaSource::File(reference), _) => directory.find(reference).map(Some),
+        (SchemaSource::Registry { .. }, None) if offline => Ok(None),
+        (SchemaSource::Registry { subject, .. }, None) => {
+            Err(Problem::new(format!("stream `{}` takes its schema from subject `{subject}`, and there is no registry", stream.name)))
+        }
+        (SchemaSource::Registry { subject, version }, Some(registry)) => registry
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .by_subject(subject, *version)
+            .map(|(_, schema)| Some(schema))
+            .map_err(|error| Problem::new(format!("the schema of stream `{}`: {error}", stream.name))),
+    }
+}
+
+fn schema_problem(stream: &StreamConfig, error: &crate::decode::Error) -> Problem {
+    use crate::decode::Error;
+    let problem = Problem::new(format!("stream `{}`: {error}", stream.name));
+    match error {
+        Error::NoColumn { column, valid } => problem.valid("valid columns", column, valid.clone()),
+        Error::NoUnit { .. } => problem.hint(
+            "say it with `event_time_unit`: ms, us, s or ns (a logicalType beside the type, instead of in it, is not one by Avro's rules)",
+        ),
+        Error::EventTimeType { .. } => problem.hint("name a timestamp, or a long whose unit is given"),
+        _ => problem,
+    }
+}
+
+/// The schema ids that file names give when there is no registry.
+fn versions(stream: &StreamConfig, directory: &Directory) -> Vec<(u32, Arc<str>)> {
+    let SchemaSource::File(reference) = &stream.schema else { return Vec::new() };
+    let name = |file: &str| -> Option<(String, u32)> {
+        let (name, version) = file.strip_suffix(".avsc")?.rsplit_once(".v")?;
+        Some((name.to_owned(), version.parse().ok()?))
+    };
+    let Some((own, _)) = name(reference) else { return Vec::new() };
+    directory
+        .schemas()
+        .filter_map(|(file, schema)| {
+            let (other, version) = name(file)?;
+            (other == own).then(|| (version, Arc::clone(schema)))
+        })
+        .collect()
+}
+
+/// The views that the binary carries.
+const SHIPPED_VIEWS: [(&str, &str); 4] = [
+    ("clickstream", include_str!("../../sql/clickstream.sql")),
+    ("device", include_str!("../../sql/device.sql")),
+    ("transaction", include_str!("../../sql/transaction.sql")),
+    ("transaction_pattern", include_str!("../../sql/transaction_pattern.sql")),
+];
+
+fn view_files(directory: &Path, shipped: bool, problems: &mut Vec<Problem>) -> Vec<ViewFile> {
+    let place = || Place::file(directory.display().to_string());
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && shipped => {
+            return SHIPPED_VIEWS
+                .iter()
+                .map(|(stem, text)| ViewFile {
+                    path: format!("sql/{stem}.sql"),
+                    stem: (*stem).to_owned(),
+                    text: (*text).to_owned(),
+                })
+                .collect();
+        }
+        Err(error) => {
+            problems.push(
+                Problem::new(format!("the SQL directory could not be read: {error}"))
+                    .at(place())
+                    .hint("name the directory of the feature views with `--sql-dir`"),
+            );
+            return Vec::new();
+        }
+    };
+    let mut paths: Vec<_> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|suffix| suffix == "sql"))
+        .collect();
+    paths.sort();
+    if paths.is_empty() {
+        problems.push(
+            Problem::new("there is no feature view")
+                .at(place())
+                .hint("write one as a file `<name>.sql` there; README.md shows one"),
+        );
+    }
+    let mut files = Vec::new();
+    for path in paths {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => files.push(ViewFile {
+                path: path.display().to_string(),
+                stem: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+                text,
+            }),
+            Err(error) => problems.push(
+                Problem::new(format!("the view could not be read: {error}")).at(Place::file(path.display().to_string())),
+            ),
+        }
+    }
+    files
+}
+
+/// Plans the views; those that read a stream whose schema is not at hand are left out.
+fn plan_views(
+    streams: &Streams,
+    known: &[StreamId],
+    unchecked: &BTreeSet<String>,
+    files: &[ViewFile],
+    wanted: Option<&[String]>,
+    problems: &mut Vec<Problem>,
+) -> anyhow::Result<Vec<FeatureView>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let planner = Planner::new(streams);
+    // A stream whose schema is wrong has been reported; its views would only repeat that.
+    let broken: Vec<&str> = streams
+        .iter()
+        .filter(|stream| !streams.id(&stream.name).is_some_and(|id| known.contains(&id)))
+        .map(|stream| stream.name.as_str())
+        .collect();
+    let reads_broken = |file: &ViewFile| {
+        broken.iter().any(|name| crate::view::problems::find_word(&file.text, name).is_some())
+    };
+    let (left_out, plannable): (Vec<ViewFile>, Vec<ViewFile>) = files.iter().cloned().partition(reads_broken);
+    for file in &left_out {
+        if unchecked.iter().any(|name| crate::view::problems::find_word(&file.text, name).is_some()) {
+            tracing::warn!("{} was not checked: its schema is in the registry", file.path);
+        }
+    }
+    let views = match runtime.block_on(planner.plan_all(&plannable)) {
+        Ok(views) => views,
+        Err(found) => {
+            problems.extend(found);
+            return Ok(Vec::new());
+        }
+    };
+    let Some(wanted) = wanted else { return Ok(views) };
+    for name in wanted {
+        if !views.iter().any(|view| view.name == *name) {
+            problems.push(
+                Problem::new(format!("there is no view `{name}`"))
+                    .valid("views", name, views.iter().map(|view| view.name.clone())),
+            );
+        }
+    }
+    Ok(views.into_iter().filter(|view| wanted.contains(&view.name)).collect())
+}

@@ -1,0 +1,194 @@
+//! Bodies of one writer schema into Arrow, through arrow-avro: the only module
+//! that knows it.
+//!
+//! Three things about its decoder shape what is here.
+//!
+//! * A malformed body leaves columns of unequal length, so that the whole batch
+//!   fails to flush: after any failure the decoder is thrown away, and the good
+//!   stretch before the poison is decoded again with a new one. Every body is
+//!   decoded at most twice.
+//! * A body that ends early is "needs more" and no error, and a following one
+//!   would be read as its rest: each value is fed alone, and must have been
+//!   consumed whole and have given one row.
+//! * A change of schema stops it in mid-batch: a decoder here has one writer.
+
+use std::ops::Range;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow_avro::reader::{Decoder, ReaderBuilder};
+use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
+
+use super::framing::{CONFLUENT_HEADER, Writer};
+
+/// Rows that a decoder gathers before it is flushed: large enough that the
+/// cost of a flush vanishes, small enough that builders stay in cache.
+const ROWS_PER_FLUSH: usize = 16_384;
+
+/// The id under which values without one of their own are fed.
+const OWN_ID: u32 = u32::MAX;
+
+/// Decodes the bodies of one writer schema under the reader's schema.
+#[derive(Debug)]
+pub struct BodyDecoder {
+    writer: AvroSchema,
+    reader: AvroSchema,
+    id: u32,
+    /// Whether a value can be fed as it is, its header being Confluent's.
+    framed: bool,
+
+    decoder: Decoder,
+    scratch: Vec<u8>,
+}
+
+/// What came of a batch.
+#[derive(Debug, Default)]
+pub struct Bodies {
+    /// Rows, in the order fed.
+    pub batches: Vec<RecordBatch>,
+    /// For each row, the index of its frame.
+    pub rows: Vec<usize>,
+    /// Frames that could not be decoded, and why.
+    pub malformed: Vec<(usize, String)>,
+}
+
+impl BodyDecoder {
+    /// A decoder for what `writer` wrote, as `reader` wants it.
+    ///
+    /// # Errors
+    /// What stands between the two schemas.
+    pub fn try_new(writer_ref: Writer, writer: &str, reader: &str) -> Result<Self, String> {
+        let (id, framed) = match writer_ref {
+            Writer::Id(id) => (id, true),
+            Writer::Fingerprint(_) | Writer::Stream => (OWN_ID, false),
+        };
+        let writer = AvroSchema::new(writer.to_owned());
+        let reader = AvroSchema::new(reader.to_owned());
+        let decoder = build(&writer, &reader, id)?;
+        Ok(Self { writer, reader, id, framed, decoder, scratch: Vec::new() })
+    }
+
+    /// The schema of the rows.
+    pub fn schema(&self) -> SchemaRef {
+        self.decoder.schema()
+    }
+
+    /// Decodes the values of the frames in `indices`; `value` gives a frame's
+    /// value and its body.
+    pub fn decode<'a>(&mut self, indices: &[usize], value: impl Fn(usize) -> (&'a [u8], &'a [u8])) -> Bodies {
+        let mut bodies = Bodies::default();
+        let mut pending = 0;
+        for at in 0..indices.len() {
+            let (whole, body) = value(indices[at]);
+            if let Err(error) = self.feed(whole, body) {
+                self.restart();
+                self.repeat(indices, pending..at, &value, &mut bodies);
+                bodies.malformed.push((indices[at], error));
+                pending = at + 1;
+            } else if self.decoder.batch_is_full() {
+                self.flush(indices, pending..at + 1, &value, &mut bodies);
+                pending = at + 1;
+            }
+        }
+        self.flush(indices, pending..indices.len(), &value, &mut bodies);
+        bodies
+    }
+
+    /// Decodes a stretch that is known to be good once more, and flushes it.
+    fn repeat<'a>(
+        &mut self,
+        indices: &[usize],
+        stretch: Range<usize>,
+        value: &impl Fn(usize) -> (&'a [u8], &'a [u8]),
+        bodies: &mut Bodies,
+    ) {
+        let mut pending = stretch.start;
+        for at in stretch.clone() {
+            let (whole, body) = value(indices[at]);
+            if let Err(error) = self.feed(whole, body) {
+                // What decoded once decodes again; should it not, only it is given up.
+                self.restart();
+                if at > pending {
+                    self.repeat(indices, pending..at, value, bodies);
+                }
+                bodies.malformed.push((indices[at], error));
+                pending = at + 1;
+            }
+        }
+        self.flush(indices, pending..stretch.end, value, bodies);
+    }
+
+    /// Takes the rows of a stretch. Where they cannot be had together, the
+    /// stretch is halved until the frame that is to blame stands alone.
+    fn flush<'a>(
+        &mut self,
+        indices: &[usize],
+        stretch: Range<usize>,
+        value: &impl Fn(usize) -> (&'a [u8], &'a [u8]),
+        bodies: &mut Bodies,
+    ) {
+        if stretch.is_empty() {
+            return;
+        }
+        match self.decoder.flush() {
+            Ok(Some(batch)) if batch.num_rows() == stretch.len() => {
+                bodies.rows.extend_from_slice(&indices[stretch]);
+                bodies.batches.push(batch);
+            }
+            failed => {
+                self.restart();
+                if stretch.len() == 1 {
+                    let error = match failed {
+                        Err(error) => error.to_string(),
+                        Ok(_) => "the body gives no row".to_owned(),
+                    };
+                    bodies.malformed.push((indices[stretch.start], error));
+                } else {
+                    let middle = stretch.start + stretch.len() / 2;
+                    self.repeat(indices, stretch.start..middle, value, bodies);
+                    self.repeat(indices, middle..stretch.end, value, bodies);
+                }
+            }
+        }
+    }
+
+    /// Feeds one value, which must give exactly one row.
+    fn feed(&mut self, whole: &[u8], body: &[u8]) -> Result<(), String> {
+        let data = if self.framed {
+            whole
+        } else {
+            self.scratch.clear();
+            self.scratch.push(0);
+            self.scratch.extend_from_slice(&self.id.to_be_bytes());
+            self.scratch.extend_from_slice(body);
+            &self.scratch
+        };
+        let capacity = self.decoder.capacity();
+        let consumed = self.decoder.decode(data).map_err(|error| error.to_string())?;
+        let rows = capacity - self.decoder.capacity();
+        if rows == 0 {
+            Err(format!("the body ends too early, after {} bytes", data.len() - CONFLUENT_HEADER))
+        } else if rows > 1 || consumed < data.len() {
+            Err(format!("the body is followed by {} bytes that do not belong to it", data.len() - consumed))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn restart(&mut self) {
+        self.decoder =
+            build(&self.writer, &self.reader, self.id).expect("the same schemas have built a decoder before");
+    }
+}
+
+fn build(writer: &AvroSchema, reader: &AvroSchema, id: u32) -> Result<Decoder, String> {
+    let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
+    store.set(Fingerprint::Id(id), writer.clone()).map_err(|error| error.to_string())?;
+    ReaderBuilder::new()
+        .with_batch_size(ROWS_PER_FLUSH)
+        .with_utf8_view(true)
+        .with_reader_schema(reader.clone())
+        .with_writer_schema_store(store)
+        .build_decoder()
+        .map_err(|error| error.to_string())
+}

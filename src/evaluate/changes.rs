@@ -1,0 +1,167 @@
+//! What differs from what was written before: of a view's rows only those that
+//! changed are written, those that are gone are deleted, and the rest are kept
+//! from expiring.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+
+use crate::sink::Writes;
+use crate::sink::encode::{Digest, Encoder, Error, Nulls};
+use crate::time::{EventTime, Span};
+
+/// Columns beyond this many have no bit in [`Digest::nulls`].
+const NULL_BITS: usize = 128;
+
+/// What is known of one hash.
+#[derive(Debug, Clone, Copy)]
+struct Hash {
+    /// What was written last; `None` when that is not known.
+    digest: Option<Digest>,
+    /// Wall time of the last write.
+    written_at: EventTime,
+    /// The comparison that saw it last.
+    seen: u32,
+}
+
+/// The hashes that one view's shard has written.
+#[derive(Debug, Default)]
+pub struct Published {
+    hashes: HashMap<Box<[u8]>, Hash>,
+    comparison: u32,
+    key_bytes: usize,
+}
+
+/// What a comparison came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// Rows written.
+    pub written: u64,
+    /// Hashes deleted.
+    pub deleted: u64,
+    /// Hashes whose time to live was renewed.
+    pub touched: u64,
+    /// Rows without a key, or with one that another row had already.
+    pub skipped: u64,
+}
+
+/// When a comparison is made, and for how long its hashes live.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// The clock for which the rows were computed.
+    pub as_of: EventTime,
+    /// Wall time.
+    pub wall: EventTime,
+    /// How long a hash lives after its last write.
+    pub ttl: Duration,
+}
+
+impl Published {
+    /// Takes the rows as those that the store has, as far as their keys go.
+    ///
+    /// # Errors
+    /// Only of our own making.
+    pub fn adopt(&mut self, encoder: &Encoder, rows: &RecordBatch, wall: EventTime) -> Result<(), Error> {
+        let mut bound = encoder.bind(rows)?;
+        let mut key = Vec::new();
+        for row in 0..rows.num_rows() {
+            if bound.key(row, &mut key).is_some() {
+                self.insert(&key, Hash { digest: None, written_at: wall, seen: self.comparison });
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares all rows of the view with what was written, and appends what
+    /// has to be written now.
+    ///
+    /// # Errors
+    /// Only of our own making.
+    pub fn compare(
+        &mut self,
+        encoder: &Encoder,
+        rows: &RecordBatch,
+        moment: Moment,
+        writes: &mut Writes,
+    ) -> Result<Changes, Error> {
+        self.comparison = self.comparison.wrapping_add(1);
+        let mut changes = Changes::default();
+        let mut bound = encoder.bind(rows)?;
+        let mut key = Vec::new();
+        let renew_after = Span::from(moment.ttl / 2);
+        for row in 0..rows.num_rows() {
+            if bound.key(row, &mut key).is_none() {
+                changes.skipped += 1;
+                continue;
+            }
+            let digest = bound.digest(row);
+            let known = self.hashes.get_mut(key.as_slice());
+            match known {
+                Some(hash) if hash.seen == self.comparison => changes.skipped += 1,
+                Some(hash) if hash.digest == Some(digest) => {
+                    hash.seen = self.comparison;
+                    if moment.wall.micros().saturating_sub(hash.written_at.micros()) >= renew_after.0 {
+                        hash.written_at = moment.wall;
+                        encoder.touch(&key, writes);
+                        changes.touched += 1;
+                    }
+                }
+                known => {
+                    let before = known.and_then(|hash| hash.digest);
+                    let was_written = |column: usize| {
+                        before.is_none_or(|before| column >= NULL_BITS || before.nulls & (1 << column) == 0)
+                    };
+                    let nulls = if before.is_some() { Nulls::Written(&was_written) } else { Nulls::Unknown };
+                    bound.set(row, nulls, moment.as_of.millis(), moment.wall.millis(), writes);
+                    changes.written += 1;
+                    let hash = Hash { digest: Some(digest), written_at: moment.wall, seen: self.comparison };
+                    self.insert(&key, hash);
+                }
+            }
+        }
+        let comparison = self.comparison;
+        let mut freed = 0;
+        self.hashes.retain(|key, hash| {
+            let stays = hash.seen == comparison;
+            if !stays {
+                encoder.delete(key, writes);
+                changes.deleted += 1;
+                freed += key.len();
+            }
+            stays
+        });
+        self.key_bytes -= freed;
+        Ok(changes)
+    }
+
+    /// The store lost what was written: everything is written again at the
+    /// next comparison.
+    pub fn distrust(&mut self) {
+        self.hashes.values_mut().for_each(|hash| hash.digest = None);
+    }
+
+    /// Hashes written.
+    pub fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
+    /// Bytes that this takes.
+    pub fn bytes(&self) -> usize {
+        self.hashes.capacity() * (size_of::<(Box<[u8]>, Hash)>() + 1) + self.key_bytes
+    }
+
+    fn insert(&mut self, key: &[u8], hash: Hash) {
+        if let Some(known) = self.hashes.get_mut(key) {
+            *known = hash;
+        } else {
+            self.key_bytes += key.len();
+            self.hashes.insert(key.into(), hash);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Machine-learning features, computed from event streams, in SQL, by one binary.
+//!
+//! ```text
+//!  Kafka ─▶ source ─▶ decode ─▶ clock ─▶ state ─▶ evaluate ─▶ sink ─▶ Redis
+//!             ▲        (schema)                     (view)       │
+//!             └──────────── commit ◀─ acknowledged ◀─────────────┘
+//! ```
+//!
+//! | word | meaning |
+//! |---|---|
+//! | stream | one Kafka topic with its Avro schema, its event-time column and its key column; a table in SQL |
+//! | feature view | one `.sql` file: one SELECT whose rows are features of one kind of entity |
+//! | entity, key | what the features describe, and the column that identifies it |
+//! | shard | one partition number across the streams that a view reads: the unit of state and clock |
+//! | clock | the highest event time that a shard has seen; `now()` in a feature view means this clock |
+//! | batch | the events taken in one turn of the loop |
+//! | freshness | from the broker's acceptance of an event to Redis' acknowledgement of its features |
+//! | dead letter | an event that could not be used, kept whole with the reason |
+//!
+//! Modules in reading order.
+
+pub mod error;
+pub mod time;
+pub mod frame;
+pub mod decode;
+pub mod clock;
+pub mod state;
+pub mod view;
+pub mod evaluate;
+pub mod sink;
+pub mod source;
+pub mod schema;
+pub mod pipeline;
+pub mod telemetry;
+pub mod generate;
+pub mod config;
+pub mod cli;

@@ -1,0 +1,639 @@
+//! The loop: ingest, evaluate, publish, commit.
+//!
+//! ```text
+//!            ┌────────────── this thread ──────────────┐
+//!  source ──▶│ inbox ─▶ a turn every batch interval     │──▶ worker (its shards) ──▶ publisher ──▶ store
+//!            │ commits ◀─ acknowledged positions        │◀──────── computed ◀──────── acknowledged
+//!            └─────────────────────────────────────────┘
+//! ```
+//! A worker computes one batch while its publisher writes the one before; a
+//! third waits in the inbox. When that is full, fetching stops: memory stays
+//! bounded however long a store is away.
+
+pub mod cadence;
+pub mod publication;
+mod progress;
+pub mod publisher;
+pub mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::clock::Silence;
+use crate::frame::{FrameBatch, PartitionId};
+use crate::sink::Sink;
+use crate::sink::dead_letter::DeadLetters;
+use crate::source::{self, Assignment, Commit, Inbox, Notice, Source};
+use crate::telemetry::{EventStatus, Health, LateAction, Metrics, Stage};
+use crate::time::{Clock, EventTime, Span};
+use crate::view::Streams;
+use cadence::{Cadence, Step, Waiting};
+pub use progress::Progress;
+use publication::Publication;
+use publisher::Publisher;
+use worker::Worker;
+
+/// Publications between a worker and its publisher: one is written while the
+/// next is computed.
+const IN_FLIGHT: usize = 1;
+
+/// How the loop runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// When a turn is taken.
+    pub cadence: Cadence,
+    /// End once every partition is published to the end it had when it was given.
+    pub until_caught_up: bool,
+    /// Whether clocks run on with wall time when streams are silent.
+    pub idle_clocks: bool,
+    /// How long ending, or giving a partition up, may wait for the store.
+    pub shutdown_timeout: Duration,
+}
+
+/// What every part shares.
+#[derive(Clone)]
+pub struct Shared {
+    /// The configured streams.
+    pub streams: Arc<Streams>,
+    /// Where to count.
+    pub metrics: Metrics,
+    /// Where to say how things are.
+    pub health: Health,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why a run ended otherwise than by being done or told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The source.
+    #[error(transparent)]
+    Source(#[from] source::Error),
+    /// A worker.
+    #[error(transparent)]
+    Worker(#[from] worker::Error),
+    /// A thread ended by itself: a bug.
+    #[error("worker {0} ended unexpectedly")]
+    Gone(usize),
+    /// The system gives no thread.
+    #[error("could not start a worker")]
+    Start(#[from] std::io::Error),
+}
+
+/// What threads tell the loop.
+pub enum Event {
+    /// A turn was computed; its publication is on its way.
+    Computed {
+        /// By which worker.
+        worker: usize,
+        /// What there is to say of it, its commands and frames taken out.
+        report: Box<Publication>,
+        /// Whether something is to be published.
+        publishes: bool,
+    },
+    /// A publication is safe.
+    Acknowledged {
+        /// Whose.
+        worker: usize,
+        /// What may be committed.
+        commits: Vec<Commit>,
+        /// The store is another than before.
+        store_changed: bool,
+    },
+    /// A publisher was told to give up.
+    GaveUp {
+        /// Whose.
+        worker: usize,
+    },
+    /// A worker failed.
+    Failed(worker::Error),
+}
+
+enum Order {
+    Assign(Vec<Assignment>),
+    Revoke(Vec<PartitionId>),
+    Distrust,
+    Turn { frames: Vec<FrameBatch>, silences: Vec<(PartitionId, Silence)>, wall: EventTime },
+}
+
+/// One worker's thread and its publisher's, as the loop sees them.
+struct Pair {
+    orders: Sender<Order>,
+    computing: bool,
+    publishing: usize,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct PartitionState {
+    end: i64,
+    acknowledged: i64,
+    delivered: i64,
+    last_event: Instant,
+}
+
+/// The loop.
+pub struct Pipeline {
+    options: Options,
+    shared: Shared,
+    pairs: Vec<Pair>,
+    events: Receiver<Event>,
+    give_up: Arc<AtomicBool>,
+
+    inbox: Inbox,
+    partitions: BTreeMap<PartitionId, PartitionState>,
+    lead_ins: BTreeMap<PartitionId, Commit>,
+    committed: BTreeMap<PartitionId, Commit>,
+    assigned_once: bool,
+    turned_at: Instant,
+    paused: bool,
+    progress: Progress,
+}
+
+/// A worker with what publishes for it.
+pub struct Crew {
+    /// Owns shards.
+    pub worker: Worker,
+    /// The store.
+    pub sink: Box<dyn Sink>,
+    /// The place for dead letters; `None` when they are only counted.
+    pub dead_letters: Option<Box<dyn DeadLetters>>,
+}
+
+impl Pipeline {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// When the system gives none.
+    pub fn start(options: Options, shared: Shared, crews: Vec<Crew>) -> Result<Self, Error> {
+        let (sender, events) = channel();
+        let give_up = Arc::new(AtomicBool::new(false));
+        let mut pairs = Vec::with_capacity(crews.len());
+        for (index, crew) in crews.into_iter().enumerate() {
+            pairs.push(start_pair(index, crew, &shared, &give_up, &sender)?);
+        }
+        Ok(Self {
+            options,
+            shared,
+            pairs,
+            events,
+            give_up,
+            inbox: Inbox::default(),
+            partitions: BTreeMap::new(),
+            lead_ins: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            assigned_once: false,
+            turned_at: Instant::now(),
+            paused: false,
+            progress: Progress::default(),
+        })
+    }
+
+    /// Runs until `stop` is set, or everything is done where that ends a run.
+    /// `watch` is told how far it is, after each turn.
+    ///
+    /// # Errors
+    /// What cannot pass by itself.
+    pub fn run(
+        mut self,
+        source: &mut dyn Source,
+        stop: &AtomicBool,
+        mut watch: impl FnMut(&Progress),
+    ) -> Result<Progress, Error> {
+        let ended = self.turn_until(source, stop, &mut watch);
+        let drained = match &ended {
+            Ok(()) => self.drain(source),
+            Err(_) => Ok(()),
+        };
+        self.give_up.store(true, Ordering::Relaxed);
+        for pair in std::mem::take(&mut self.pairs) {
+            drop(pair.orders);
+            for thread in pair.threads {
+                // A thread that panicked has said so itself.
+                let _ = thread.join();
+            }
+        }
+        watch(&self.progress);
+        ended.and(drained).map(|()| self.progress)
+    }
+
+    fn turn_until(
+        &mut self,
+        source: &mut dyn Source,
+        stop: &AtomicBool,
+        watch: &mut impl FnMut(&Progress),
+    ) -> Result<(), Error> {
+        while !stop.load(Ordering::Relaxed) {
+            self.shared.health.turned();
+            self.take_events(source)?;
+            if self.options.until_caught_up && self.is_done() {
+                return Ok(());
+            }
+            let waiting = Waiting {
+                events: self.inbox.len(),
+                bytes: self.inbox.byte_len(),
+                since_turn: self.turned_at.elapsed(),
+                busy: self.pairs.iter().any(|pair| pair.computing),
+            };
+            match self.options.cadence.step(waiting) {
+                Step::Turn => {
+                    self.take_turn();
+                    watch(&self.progress);
+                }
+                Step::Wait => {
+                    self.set_paused(source, true)?;
+                    // The group wants to be polled even while nothing is fetched.
+                    self.poll(source, Duration::from_millis(20))?;
+                }
+                Step::Read(time) => {
+                    if self.paused {
+                        self.set_paused(source, false)?;
+                    }
+                    self.poll(source, time)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn set_paused(&mut self, source: &mut dyn Source, paused: bool) -> Result<(), Error> {
+        /// A worker that is busy for less is not worth giving up what was fetched ahead.
+        const PATIENCE: Duration = Duration::from_secs(2);
+        if paused && self.turned_at.elapsed() < PATIENCE.max(self.options.cadence.interval * 2) {
+            std::thread::sleep(Duration::from_millis(1));
+            return Ok(());
+        }
+        if self.paused != paused {
+            self.paused = paused;
+            source.pause(paused)?;
+            let events = self.inbox.len();
+            if paused {
+                tracing::warn!(events, "reading is paused: the batch is full, and the store is not done with the last");
+            } else {
+                tracing::info!("reading goes on");
+            }
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, source: &mut dyn Source, time: Duration) -> Result<(), Error> {
+        let before = self.inbox.len();
+        let notice = source.poll(&mut self.inbox, time)?;
+        if self.inbox.len() > before {
+            self.note_delivered();
+        }
+        match notice {
+            Some(Notice::Assigned(assignments)) => self.assign(source, &assignments),
+            Some(Notice::Revoked { partitions, lost }) => self.revoke(source, &partitions, lost),
+            None => Ok(()),
+        }
+    }
+
+    fn note_delivered(&mut self) {
+        let now = Instant::now();
+        for (partition, next) in self.inbox.positions() {
+            if let Some(state) = self.partitions.get_mut(&partition)
+                && next > state.delivered
+            {
+                state.delivered = next;
+                state.last_event = now;
+            }
+        }
+    }
+
+    fn assign(&mut self, source: &mut dyn Source, assignments: &[Assignment]) -> Result<(), Error> {
+        self.assigned_once = true;
+        for assignment in assignments {
+            tracing::info!(
+                topic = self.shared.streams.get(assignment.partition.stream).topic,
+                partition = assignment.partition.partition,
+                read_from = assignment.read_from,
+                publish_from = assignment.publish_from,
+                end = assignment.end,
+                "partition assigned"
+            );
+            self.partitions.insert(
+                assignment.partition,
+                PartitionState {
+                    end: assignment.end,
+                    acknowledged: assignment.read_from,
+                    delivered: assignment.read_from,
+                    last_event: Instant::now(),
+                },
+            );
+            self.progress.begin(assignment);
+        }
+        let workers = self.pairs.len();
+        for (index, pair) in self.pairs.iter().enumerate() {
+            let own: Vec<Assignment> = assignments
+                .iter()
+                .filter(|assignment| worker_of(assignment.partition, workers) == index)
+                .copied()
+                .collect();
+            if !own.is_empty() {
+                pair.orders.send(Order::Assign(own)).map_err(|_| Error::Gone(index))?;
+            }
+        }
+        self.shared.health.assigned(self.partitions.len());
+        source.assign(assignments)?;
+        Ok(())
+    }
+
+    /// What was read is published and committed before it is given up.
+    fn revoke(&mut self, source: &mut dyn Source, partitions: &[PartitionId], lost: bool) -> Result<(), Error> {
+        for partition in partitions {
+            self.inbox.forget(*partition);
+        }
+        let safe = self.wait_until_idle(source)?;
+        if !lost && safe {
+            self.commit(source, true);
+        }
+        for (index, pair) in self.pairs.iter().enumerate() {
+            pair.orders.send(Order::Revoke(partitions.to_vec())).map_err(|_| Error::Gone(index))?;
+        }
+        for partition in partitions {
+            tracing::info!(
+                topic = self.shared.streams.get(partition.stream).topic,
+                partition = partition.partition,
+                lost,
+                "partition given up"
+            );
+            self.partitions.remove(partition);
+            self.lead_ins.remove(partition);
+            self.committed.remove(partition);
+            self.progress.forget(*partition);
+            self.shared.metrics.forget_partition(*partition);
+        }
+        self.shared.health.assigned(self.partitions.len());
+        source.unassign(partitions)?;
+        Ok(())
+    }
+
+    fn take_turn(&mut self) {
+        let wall = self.shared.clock.now();
+        self.turned_at = Instant::now();
+        let silences: Vec<(PartitionId, Silence)> =
+            self.partitions.iter().map(|(id, state)| (*id, self.silence(*id, state))).collect();
+        let workers = self.pairs.len();
+        for index in 0..workers {
+            if self.pairs[index].computing {
+                continue;
+            }
+            let frames = self.inbox.take(|partition| worker_of(partition, workers) == index);
+            let own = silences.iter().filter(|(id, _)| worker_of(*id, workers) == index).copied().collect();
+            let order = Order::Turn { frames, silences: own, wall };
+            self.pairs[index].computing = self.pairs[index].orders.send(order).is_ok();
+        }
+        self.report_lag();
+    }
+
+    fn silence(&self, id: PartitionId, state: &PartitionState) -> Silence {
+        let end = self.inbox.end(id);
+        let drained = end.drained_to.is_some_and(|offset| end.high.is_none_or(|high| offset >= high));
+        let caught_up = drained || end.high.is_some_and(|high| state.delivered >= high);
+        Silence {
+            caught_up: caught_up && self.options.idle_clocks && !self.paused,
+            since: Span::from(state.last_event.elapsed()),
+        }
+    }
+
+    fn report_lag(&self) {
+        for (id, state) in &self.partitions {
+            let end = self.inbox.end(*id);
+            if let Some(high) = end.high {
+                let drained = end.drained_to.is_some_and(|offset| offset >= high);
+                let reached = if drained && state.acknowledged >= state.delivered { high } else { state.acknowledged };
+                self.shared.metrics.consumer_lag(*id, (high - reached).max(0));
+            }
+        }
+    }
+
+    fn take_events(&mut self, source: &mut dyn Source) -> Result<(), Error> {
+        let mut acknowledged = false;
+        while let Ok(event) = self.events.try_recv() {
+            acknowledged |= self.take_event(event)?;
+        }
+        if acknowledged {
+            self.commit(source, false);
+        }
+        Ok(())
+    }
+
+    /// Whether something was acknowledged.
+    fn take_event(&mut self, event: Event) -> Result<bool, Error> {
+        match event {
+            Event::Computed { worker, report, publishes } => {
+                self.pairs[worker].computing = false;
+                self.pairs[worker].publishing += usize::from(publishes);
+                self.report(&report);
+                Ok(false)
+            }
+            Event::Acknowledged { worker, commits, store_changed } => {
+                self.pairs[worker].publishing -= 1;
+                for commit in commits {
+                    if let Some(state) = self.partitions.get_mut(&commit.partition) {
+                        state.acknowledged = state.acknowledged.max(commit.offset);
+                        self.progress.advance(commit.partition, commit.offset);
+                        self.lead_ins.insert(commit.partition, commit);
+                    }
+                }
+                if store_changed {
+                    tracing::warn!("the store is not the one written to before: everything is written again");
+                    for pair in &self.pairs {
+                        // A worker that is gone is noticed at its next turn.
+                        let _ = pair.orders.send(Order::Distrust);
+                    }
+                }
+                Ok(true)
+            }
+            Event::GaveUp { worker } => {
+                self.pairs[worker].publishing -= 1;
+                Ok(false)
+            }
+            Event::Failed(error) => Err(error.into()),
+        }
+    }
+
+    fn report(&mut self, report: &Publication) {
+        let metrics = &self.shared.metrics;
+        metrics.batch_events(report.events());
+        metrics.batch_seconds(Stage::Evaluate, report.begun.elapsed());
+        for (stream, counts) in &report.streams {
+            let rejected: u64 = report
+                .letters
+                .iter()
+                .filter(|letters| letters.frames.partition.stream == *stream)
+                .map(|letters| letters.rejected.len() as u64)
+                .sum();
+            metrics.events(*stream, EventStatus::Processed, counts.processed);
+            metrics.events(*stream, EventStatus::Late, counts.late);
+            metrics.events(*stream, EventStatus::Skipped, counts.tombstones);
+            metrics.events(*stream, EventStatus::LeadIn, counts.lead_in);
+            metrics.events(*stream, EventStatus::Rejected, rejected);
+            metrics.late(*stream, LateAction::Accepted, counts.late);
+            metrics.key_mismatches(*stream, counts.key_mismatches);
+            if self.pairs.len() == 1 {
+                metrics.window_events(*stream, counts.kept);
+            }
+        }
+        for (index, view) in report.views.iter().enumerate() {
+            metrics.features(index, view.features);
+        }
+        self.progress.note(report);
+        if self.pairs.len() > 1 {
+            for (stream, kept) in self.progress.kept() {
+                metrics.window_events(stream, kept);
+            }
+        }
+        for (index, bytes) in self.progress.state_bytes().into_iter().enumerate() {
+            metrics.state_bytes(index, bytes);
+        }
+        metrics.shards(self.progress.shards());
+        for (partition, time) in &report.clocks {
+            if let Some(time) = time
+                && self.partitions.contains_key(partition)
+            {
+                #[expect(clippy::cast_precision_loss, reason = "a lag in microseconds is far below 2^53")]
+                let seconds = report.wall.micros().saturating_sub(time.micros()) as f64 / 1e6;
+                metrics.clock_lag(*partition, seconds);
+            }
+        }
+    }
+
+    fn commit(&mut self, source: &mut dyn Source, wait: bool) {
+        let due: Vec<Commit> = self
+            .lead_ins
+            .values()
+            .filter(|commit| self.committed.get(&commit.partition) != Some(commit))
+            .copied()
+            .collect();
+        match source.commit(&due, wait) {
+            Ok(()) => self.committed.extend(due.into_iter().map(|commit| (commit.partition, commit))),
+            // Nothing is lost: the next commit has it, or the log is read again.
+            Err(error) => tracing::warn!("{error}, which is tried again: {}", cause(&error)),
+        }
+    }
+
+    /// Waits for what is on its way; whether all of it is safe.
+    fn wait_until_idle(&mut self, source: &mut dyn Source) -> Result<bool, Error> {
+        let deadline = Instant::now() + self.options.shutdown_timeout;
+        while self.pairs.iter().any(|pair| pair.computing || pair.publishing > 0) {
+            self.shared.health.turned();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            if let Ok(event) = self.events.recv_timeout(left.min(Duration::from_millis(200)))
+                && self.take_event(event)?
+            {
+                self.commit(source, false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The end: what is on its way is published and committed.
+    fn drain(&mut self, source: &mut dyn Source) -> Result<(), Error> {
+        if !self.wait_until_idle(source)? {
+            tracing::warn!(
+                "the store did not take the last batch within {:.0} s; it is read again at the next start",
+                self.options.shutdown_timeout.as_secs_f64()
+            );
+        }
+        self.commit(source, true);
+        Ok(())
+    }
+
+    /// Whether every partition is published to the end that it had.
+    fn is_done(&self) -> bool {
+        self.assigned_once
+            && self.inbox.is_empty()
+            && self.pairs.iter().all(|pair| !pair.computing && pair.publishing == 0)
+            && self.partitions.iter().all(|(id, state)| {
+                let drained = self.inbox.end(*id).drained_to.is_some_and(|offset| offset >= state.end);
+                state.acknowledged >= state.end || (drained && state.acknowledged >= state.delivered)
+            })
+    }
+}
+
+/// Partition numbers go to workers in turn, so that what is joined by partition meets.
+fn worker_of(partition: PartitionId, workers: usize) -> usize {
+    usize::try_from(partition.partition).unwrap_or(0) % workers
+}
+
+fn cause(error: &dyn std::error::Error) -> String {
+    error.source().map(ToString::to_string).unwrap_or_default()
+}
+
+fn start_pair(
+    index: usize,
+    crew: Crew,
+    shared: &Shared,
+    give_up: &Arc<AtomicBool>,
+    events: &Sender<Event>,
+) -> Result<Pair, Error> {
+    let (orders, received) = channel();
+    let (publications, to_publish) = sync_channel(IN_FLIGHT);
+    let publisher = Publisher {
+        worker: index,
+        sink: crew.sink,
+        dead_letters: crew.dead_letters,
+        streams: Arc::clone(&shared.streams),
+        metrics: shared.metrics.clone(),
+        health: shared.health.clone(),
+        clock: Arc::clone(&shared.clock),
+        give_up: Arc::clone(give_up),
+    };
+    let (computed, acknowledged) = (events.clone(), events.clone());
+    let threads = vec![
+        std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || work(index, crew.worker, &received, &publications, &computed))?,
+        std::thread::Builder::new()
+            .name(format!("publisher-{index}"))
+            .spawn(move || publisher.run(&to_publish, &acknowledged))?,
+    ];
+    Ok(Pair { orders, computing: false, publishing: 0, threads })
+}
+
+/// A worker's thread: carries out orders until there are none.
+fn work(
+    index: usize,
+    mut worker: Worker,
+    orders: &Receiver<Order>,
+    publications: &SyncSender<Publication>,
+    events: &Sender<Event>,
+) {
+    let mut last_commits = Vec::new();
+    for order in orders {
+        match order {
+            Order::Assign(assignments) => worker.assign(&assignments),
+            Order::Revoke(partitions) => worker.revoke(&partitions),
+            Order::Distrust => worker.distrust_store(),
+            Order::Turn { frames, silences, wall } => {
+                let publication = match worker.turn(frames, &silences, wall) {
+                    Ok(publication) => publication,
+                    Err(error) => {
+                        // Nobody listens only when the run is over.
+                        let _ = events.send(Event::Failed(error));
+                        return;
+                    }
+                };
+                let publishes = !publication.writes.is_empty()
+                    || !publication.letters.is_empty()
+                    || publication.commits != last_commits;
+                last_commits.clone_from(&publication.commits);
+                let report = Box::new(publication.report());
+                if publishes && publications.send(publication).is_err() {
+                    return;
+                }
+                if events.send(Event::Computed { worker: index, report, publishes }).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What a turn hands over to be published, and what there is to say of it.
+
+use std::time::Instant;
+
+use crate::frame::{FrameBatch, PartitionId, Rejected, StreamId};
+use crate::sink::Writes;
+use crate::source::Commit;
+use crate::time::EventTime;
+
+/// Events of one partition that could not be used.
+#[derive(Debug)]
+pub struct Letters {
+    /// The frames among which they are.
+    pub frames: FrameBatch,
+    /// Which, and why.
+    pub rejected: Vec<Rejected>,
+}
+
+/// What a turn did with one stream's events.
+#[derive(Debug, Clone, Default)]
+pub struct StreamCounts {
+    /// On time.
+    pub processed: u64,
+    /// Late, and counted.
+    pub late: u64,
+    /// Too late.
+    pub too_late: u64,
+    /// Without a value.
+    pub tombstones: u64,
+    /// Read only to fill windows.
+    pub lead_in: u64,
+    /// Sampled events whose message key is not their key column.
+    pub key_mismatches: u64,
+    /// Events kept after the turn.
+    pub kept: usize,
+    /// Kafka's timestamps of the events that count, for freshness.
+    pub timestamps_ms: Vec<i64>,
+}
+
+/// What a turn did with one view.
+#[derive(Debug, Clone, Default)]
+pub struct ViewReport {
+    /// Feature values computed anew.
+    pub features: u64,
+    /// Rows without a key, or with one that another row had.
+    pub skipped: u64,
+    /// Bytes of what is kept for it.
+    pub state_bytes: usize,
+    /// Entities that have a hash.
+    pub entities: usize,
+    /// Its shards.
+    pub shards: usize,
+    /// The streams it reads.
+    pub streams: Vec<StreamId>,
+}
+
+/// Everything that a turn came to.
+#[derive(Debug)]
+pub struct Publication {
+    /// Wall time of the turn.
+    pub wall: EventTime,
+    /// When the turn began.
+    pub begun: Instant,
+    /// The commands for the store.
+    pub writes: Writes,
+    /// What becomes dead letters.
+    pub letters: Vec<Letters>,
+    /// What may be committed once all of it is safe.
+    pub commits: Vec<Commit>,
+    /// The clocks of the worker's partitions.
+    pub clocks: Vec<(PartitionId, Option<EventTime>)>,
+    /// By stream.
+    pub streams: Vec<(StreamId, StreamCounts)>,
+    /// By view.
+    pub views: Vec<ViewReport>,
+}
+
+impl Publication {
+    /// Of a turn that begins now.
+    pub fn new(wall: EventTime, views: usize) -> Self {
+        Self {
+            wall,
+            begun: Instant::now(),
+            writes: Writes::default(),
+            letters: Vec::new(),
+            commits: Vec::new(),
+            clocks: Vec::new(),
+            streams: Vec::new(),
+            views: (0..views).map(|_| ViewReport::default()).collect(),
+        }
+    }
+
+    /// What there is to say of it, without what is to be published.
+    pub fn report(&self) -> Self {
+        let letters = self
+            .letters
+            .iter()
+            .map(|letters| Letters {
+                frames: FrameBatch::new(letters.frames.partition),
+                rejected: letters.rejected.clone(),
+            })
+            .collect();
+        let streams = self
+            .streams
+            .iter()
+            .map(|(id, counts)| (*id, StreamCounts { timestamps_ms: Vec::new(), ..counts.clone() }))
+            .collect();
+        Self {
+            wall: self.wall,
+            begun: self.begun,
+            writes: Writes::default(),
+            letters,
+            commits: self.commits.clone(),
+            clocks: self.clocks.clone(),
+            streams,
+            views: self.views.clone(),
+        }
+    }
+
+    /// A stream's counts.
+    pub fn counts(&mut self, stream: StreamId) -> &mut StreamCounts {
+        let index = self.streams.iter().position(|(known, _)| *known == stream).unwrap_or_else(|| {
+            self.streams.push((stream, StreamCounts::default()));
+            self.streams.len() - 1
+        });
+        &mut self.streams[index].1
+    }
+
+    /// Events that were taken in.
+    pub fn events(&self) -> u64 {
+        let letters: usize = self.letters.iter().map(|letters| letters.rejected.len()).sum();
+        self.streams
+            .iter()
+            .map(|(_, counts)| counts.processed + counts.late + counts.tombstones + counts.lead_in)
+            .sum::<u64>()
+            + letters as u64
+    }
+}

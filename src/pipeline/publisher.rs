@@ -1,0 +1,185 @@
+//! Makes a turn's publication safe: dead letters first, then the store, again
+//! and again until both have it. Only then may its offsets be committed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use super::Event;
+use super::publication::{Letters, Publication};
+use crate::error::Fault;
+use crate::frame::Reason;
+use crate::sink::backoff::Backoff;
+use crate::sink::dead_letter::{DeadLetter, DeadLetters};
+use crate::sink::{self, Sink, Written};
+use crate::telemetry::{Health, LateAction, Metrics, RedisStatus, Stage};
+use crate::time::Clock;
+use crate::view::Streams;
+
+/// How often a store that has nothing to do is asked whether it is there.
+const PING_EVERY: Duration = Duration::from_secs(2);
+
+/// What a publisher is made of.
+pub struct Publisher {
+    /// Which worker's.
+    pub worker: usize,
+    /// The store.
+    pub sink: Box<dyn Sink>,
+    /// The place for dead letters; `None` when they are only counted, as in a replay.
+    pub dead_letters: Option<Box<dyn DeadLetters>>,
+    /// The configured streams.
+    pub streams: Arc<Streams>,
+    /// Where to count.
+    pub metrics: Metrics,
+    /// Where to say whether the store answers.
+    pub health: Health,
+    /// Wall time, for freshness.
+    pub clock: Arc<dyn Clock>,
+    /// Set when waiting for a store has to end.
+    pub give_up: Arc<AtomicBool>,
+}
+
+impl Publisher {
+    /// Publishes until the worker is gone.
+    pub fn run(mut self, publications: &Receiver<Publication>, events: &Sender<Event>) {
+        loop {
+            match publications.recv_timeout(PING_EVERY) {
+                Ok(publication) => {
+                    let event = match self.publish(&publication) {
+                        Some(written) => {
+                            self.count(&publication, written);
+                            Event::Acknowledged {
+                                worker: self.worker,
+                                commits: publication.commits,
+                                store_changed: written.store_changed,
+                            }
+                        }
+                        None => Event::GaveUp { worker: self.worker },
+                    };
+                    if events.send(event).is_err() {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let answer = self.sink.ping();
+                    self.health.sink_answers(answer.is_ok());
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// `None` when it was told to give up.
+    fn publish(&mut self, publication: &Publication) -> Option<Written> {
+        let begun = Instant::now();
+        if !publication.letters.is_empty() && self.dead_letters.is_some() {
+            self.until_done("write dead letters", |publisher| {
+                publisher.send_letters(&publication.letters).map(|()| Written::default())
+            })?;
+        }
+        let written = if publication.writes.is_empty() {
+            Written::default()
+        } else {
+            let mut changed = false;
+            let mut written =
+                self.until_done("write features", |publisher| publisher.sink.write(&publication.writes))?;
+            changed |= written.store_changed;
+            written.store_changed = changed;
+            self.health.sink_answers(true);
+            written
+        };
+        self.metrics.batch_seconds(Stage::Publish, begun.elapsed());
+        Some(written)
+    }
+
+    fn send_letters(&mut self, letters: &[Letters]) -> Result<(), sink::Error> {
+        let Some(place) = &mut self.dead_letters else { return Ok(()) };
+        for Letters { frames, rejected } in letters {
+            let stream = self.streams.get(frames.partition.stream);
+            for one in rejected {
+                place.append(&DeadLetter {
+                    source_topic: &stream.topic,
+                    partition: frames.partition.partition,
+                    frame: frames.get(one.index),
+                    reason: one.reason,
+                    error: &one.error,
+                })?;
+            }
+        }
+        place.flush()
+    }
+
+    /// Tries until it works; waits longer and longer in between.
+    fn until_done(
+        &mut self,
+        what: &str,
+        mut attempt: impl FnMut(&mut Self) -> Result<Written, sink::Error>,
+    ) -> Option<Written> {
+        /// A store that stays away is spoken of again after this long.
+        const AGAIN: Duration = Duration::from_secs(30);
+        let mut backoff = Backoff::new(self.worker as u64);
+        let mut said: Option<Instant> = None;
+        let begun = Instant::now();
+        loop {
+            match attempt(self) {
+                Ok(written) => {
+                    if said.is_some() {
+                        tracing::info!("could {what} again after {:.1} s", begun.elapsed().as_secs_f64());
+                    }
+                    return Some(written);
+                }
+                Err(error) => {
+                    self.health.sink_answers(false);
+                    self.metrics.redis_writes(RedisStatus::Retried, 1);
+                    if said.is_none_or(|last| last.elapsed() >= AGAIN) {
+                        said = Some(Instant::now());
+                        match error.fault() {
+                            Fault::User => tracing::error!("{error}; reading waits until that is mended"),
+                            _ => tracing::warn!("{error}; tried again, and reading waits meanwhile"),
+                        }
+                    }
+                }
+            }
+            let until = Instant::now() + backoff.next_delay();
+            while Instant::now() < until {
+                if self.give_up.load(Ordering::Relaxed) {
+                    return None;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+
+    fn count(&self, publication: &Publication, written: Written) {
+        self.metrics.redis_writes(RedisStatus::Acknowledged, written.acknowledged);
+        self.metrics.redis_writes(RedisStatus::Refused, written.refused);
+        if publication.events() > 0 || !publication.writes.is_empty() {
+            self.metrics.processing_latency(publication.begun.elapsed());
+        }
+        let now = self.clock.now().millis();
+        for (index, view) in publication.views.iter().enumerate() {
+            for (stream, counts) in &publication.streams {
+                if view.streams.contains(stream) {
+                    // Clocks of machines differ a little: nothing is fresher than now.
+                    #[expect(clippy::cast_precision_loss, reason = "milliseconds of freshness are far below 2^53")]
+                    let seconds =
+                        counts.timestamps_ms.iter().map(|timestamp| ((now - timestamp).max(0) as f64 / 1000.0, 1));
+                    self.metrics.freshness(index, seconds);
+                }
+            }
+        }
+        for letters in &publication.letters {
+            let stream = letters.frames.partition.stream;
+            for reason in Reason::ALL {
+                let count = letters.rejected.iter().filter(|one| one.reason == reason).count() as u64;
+                if count > 0 {
+                    self.metrics.dead_letters(stream, reason, count);
+                    if reason == Reason::TooLate {
+                        self.metrics.late(stream, LateAction::DeadLetter, count);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The little of Redis' protocol that packed commands need: writing bulk
+//! strings and arrays, and reading commands back, for the model in
+//! [`super::memory`] and for entries that a cluster redirects. Replies are not
+//! read here.
+
+use std::ops::Range;
+
+/// Bytes that are no packed commands. Ours alone to have written wrongly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("byte {at} of the packed commands is not what the protocol asks for there")]
+pub struct Malformed {
+    /// Where reading stopped.
+    pub at: usize,
+}
+
+/// Begins an array, and so a command of `len` parts.
+pub fn push_array(out: &mut Vec<u8>, len: usize) {
+    push_header(out, b'*', len);
+}
+
+/// Appends one part of a command and says where its text stands.
+pub fn push_bulk(out: &mut Vec<u8>, text: &[u8]) -> Range<usize> {
+    push_header(out, b'$', text.len());
+    let start = out.len();
+    out.extend_from_slice(text);
+    out.extend_from_slice(b"\r\n");
+    start..start + text.len()
+}
+
+/// A whole command.
+pub fn command(parts: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(parts.iter().map(|part| part.len() + 16).sum());
+    push_array(&mut out, parts.len());
+    for part in parts {
+        push_bulk(&mut out, part);
+    }
+    out
+}
+
+fn push_header(out: &mut Vec<u8>, kind: u8, len: usize) {
+    out.push(kind);
+    out.extend_from_slice(itoa::Buffer::new().format(len).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Reads packed commands back, one after the other; ends after the first error.
+pub const fn commands(bytes: &[u8]) -> Commands<'_> {
+    Commands { bytes, at: 0 }
+}
+
+/// What [`commands`] returns.
+#[derive(Debug, Clone)]
+pub struct Commands<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Iterator for Commands<'a> {
+    type Item = Result<Vec<&'a [u8]>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.bytes.len() {
+            return None;
+        }
+        let command = self.command();
+        if command.is_err() {
+            self.at = self.bytes.len();
+        }
+        Some(command)
+    }
+}
+
+impl<'a> Commands<'a> {
+    fn command(&mut self) -> Result<Vec<&'a [u8]>, Malformed> {
+        let len = self.header(b'*')?;
+        let mut parts = Vec::new();
+        for _ in 0..len {
+            let len = self.header(b'$')?;
+            let malformed = Malformed { at: self.at };
+            let end = self.at.checked_add(len).ok_or(malformed)?;
+            let text = self.bytes.get(self.at..end).ok_or(malformed)?;
+            if self.bytes.get(end..end + 2) != Some(b"\r\n".as_slice()) {
+                return Err(Malformed { at: end });
+            }
+            self.at = end + 2;
+            parts.push(text);
+        }
+        Ok(parts)
+    }
+
+    fn header(&mut self, kind: u8) -> Result<usize, Malformed> {
+        let malformed = Malformed { at: self.at };
+        let rest = self.bytes.get(self.at..).ok_or(malformed)?;
+        let line = rest.iter().position(|byte| *byte == b'\r').ok_or(malformed)?;
+        let digits = rest.get(..line).and_then(|text| text.strip_prefix(&[kind])).ok_or(malformed)?;
+        if rest.get(line + 1) != Some(&b'\n') {
+            return Err(malformed);
+        }
+        let len = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()).ok_or(malformed)?;
+        self.at += line + 2;
+        Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_read_back() {
+        let mut bytes = command(&[b"HSET", b"k", b"f", b"a\r\nb"]);
+        bytes.extend(command(&[b"DEL", b""]));
+        let read: Vec<_> = commands(&bytes).map(Result::unwrap).collect();
+        let expected: [&[&[u8]]; 2] = [&[b"HSET", b"k", b"f", b"a\r\nb"], &[b"DEL", b""]];
+        assert_eq!(read, expected);
+        assert_eq!(command(&[b"DEL", b"k"]), b"*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n");
+    }
+
+    #[test]
+    fn torn_commands_are_an_error_and_the_end() {
+        let bytes = command(&[b"DEL", b"key"]);
+        for end in 1..bytes.len() {
+            let mut read = commands(&bytes[..end]);
+            assert!(read.next().unwrap().is_err(), "{end}");
+            assert!(read.next().is_none());
+        }
+        assert!(commands(b"*1\r\n$99999999999999999999\r\n").next().unwrap().is_err());
+    }
+}

@@ -1,0 +1,523 @@
+//! Kafka as a member of a consumer group, through rdkafka's `BaseConsumer`:
+//! polled on the loop's own thread, payloads copied once into the inbox.
+//!
+//! Callbacks only leave messages here. In particular a rebalance is carried out
+//! by the loop, after it has published and committed what it had read.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+
+use super::position::{self, Facts, Start};
+use super::{Assignment, Commit, Error, Inbox, Notice, Source};
+use crate::frame::{Frame, PartitionId, StreamId};
+use crate::state::retained::LeadIn;
+use crate::time::EventTime;
+
+/// How long the broker may take to answer a question about offsets.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long one wait for events is at most, so that notices are not left lying.
+const POLL_SLICE: Duration = Duration::from_millis(100);
+
+/// Where a consumer begins in partitions that are new to the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartFrom {
+    /// The oldest event.
+    Earliest,
+    /// After the newest event.
+    Latest,
+    /// Where the group left off.
+    Committed,
+    /// The first event whose Kafka timestamp is not before this.
+    Timestamp(EventTime),
+}
+
+/// How to consume.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bootstrap servers, separated by commas.
+    pub brokers: String,
+    /// The consumer group.
+    pub group_id: String,
+    /// Properties passed through to librdkafka.
+    pub properties: BTreeMap<String, String>,
+    /// Topics by stream.
+    pub topics: Vec<(StreamId, String)>,
+    /// Where to begin.
+    pub start_from: StartFrom,
+    /// Topics whose partitions must all be this process', each with the view that needs it.
+    pub whole_topics: Vec<(String, String)>,
+    /// Whether the same partition number of several topics must go to one process.
+    pub copartitioned: bool,
+    /// Events in the inbox beyond which polling stops.
+    pub max_batch_events: usize,
+    /// Bytes in the inbox beyond which polling stops.
+    pub max_batch_bytes: usize,
+}
+
+/// The client configuration that every part of Windrow begins with.
+pub fn client_config(brokers: &str, properties: &BTreeMap<String, String>) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers)
+        .set("client.id", "windrow")
+        .set("allow.auto.create.topics", "false")
+        .set("log.connection.close", "false");
+    for (name, value) in properties {
+        config.set(name, value);
+    }
+    config
+}
+
+/// A rebalance that waits to be carried out.
+#[derive(Debug)]
+enum Rebalance {
+    Assign(Vec<(String, i32)>),
+    Revoke { partitions: Vec<(String, i32)>, lost: bool },
+}
+
+/// What callbacks leave for the loop.
+#[derive(Default)]
+pub(super) struct Mailbox {
+    rebalances: Mutex<VecDeque<Rebalance>>,
+    /// By topic and partition: the log's end, and the end up to which all was fetched.
+    ends: Mutex<HashMap<(String, i32), (i64, i64)>>,
+    closing: AtomicBool,
+    defer: bool,
+}
+
+impl ClientContext for Mailbox {
+    fn stats(&self, statistics: Statistics) {
+        let mut ends = self.ends.lock().expect("no holder panics");
+        for (name, topic) in statistics.topics {
+            for (number, partition) in topic.partitions {
+                if number >= 0 {
+                    // The last stable offset is the end for who reads committed events only.
+                    let high = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
+                    ends.insert((name.clone(), number), (high, partition.eof_offset));
+                }
+            }
+        }
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                tracing::warn!(target: "kafka", facility, "{message}");
+            }
+            _ => tracing::debug!(target: "kafka", facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(target: "kafka", "{error}: {reason}");
+    }
+}
+
+impl ConsumerContext for Mailbox {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let named =
+            || partitions.elements().iter().map(|one| (one.topic().to_owned(), one.partition())).collect::<Vec<_>>();
+        let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let assigned = error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if !self.defer || self.closing.load(Ordering::Relaxed) {
+            let done = match (assigned, cooperative) {
+                (true, true) => consumer.incremental_assign(partitions),
+                (true, false) => consumer.assign(partitions),
+                (false, true) => consumer.incremental_unassign(partitions),
+                (false, false) => consumer.unassign(),
+            };
+            if let Err(error) = done {
+                tracing::debug!(target: "kafka", "at the end: {error}");
+            }
+            return;
+        }
+        let rebalance = if assigned {
+            Rebalance::Assign(named())
+        } else {
+            Rebalance::Revoke { partitions: named(), lost: consumer.assignment_lost() }
+        };
+        self.rebalances.lock().expect("no holder panics").push_back(rebalance);
+    }
+
+    fn commit_callback(&self, result: Result<(), KafkaError>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result
+            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::NoOffset)
+        {
+            tracing::warn!(target: "kafka", "could not commit offsets; the next commit includes them: {error}");
+        }
+    }
+
+    fn main_queue_min_poll_interval(&self) -> rdkafka::util::Timeout {
+        rdkafka::util::Timeout::After(POLL_SLICE)
+    }
+}
+
+pub(super) fn failed(what: impl Into<String>) -> impl FnOnce(KafkaError) -> Error {
+    move |source| Error::Kafka { what: what.into(), source }
+}
+
+/// A member of a consumer group.
+pub struct KafkaSource {
+    options: Options,
+    consumer: BaseConsumer<Mailbox>,
+
+    /// Whether partitions have been given before: those given later begin where the group left off.
+    begun: bool,
+    assigned: Vec<PartitionId>,
+    paused: bool,
+    /// Errors said already, so that one that stays is not said every second.
+    said: HashMap<String, Instant>,
+}
+
+impl KafkaSource {
+    /// Joins the group.
+    ///
+    /// # Errors
+    /// When a property is not accepted, or the group has members beside which
+    /// this process cannot work.
+    pub fn join(options: Options) -> Result<Self, Error> {
+        let mut config = client_config(&options.brokers, &BTreeMap::new());
+        config
+            .set("group.id", &options.group_id)
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("topic.metadata.refresh.interval.ms", "30000")
+            .set("partition.assignment.strategy", if options.copartitioned { "range" } else { "cooperative-sticky" });
+        for (name, value) in &options.properties {
+            config.set(name, value);
+        }
+        config
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            .set("statistics.interval.ms", "500")
+            .set_log_level(RDKafkaLogLevel::Info);
+        let mailbox = Mailbox { defer: true, ..Mailbox::default() };
+        let consumer: BaseConsumer<Mailbox> =
+            config.create_with_context(mailbox).map_err(failed("set up the Kafka consumer"))?;
+        let source =
+            Self { options, consumer, begun: false, assigned: Vec::new(), paused: false, said: HashMap::new() };
+        source.refuse_company()?;
+        let topics: Vec<&str> = source.options.topics.iter().map(|(_, topic)| topic.as_str()).collect();
+        source.consumer.subscribe(&topics).map_err(failed("subscribe"))?;
+        Ok(source)
+    }
+
+    /// Of a view that needs all partitions, there can be one process.
+    fn refuse_company(&self) -> Result<(), Error> {
+        let Some((topic, view)) = self.options.whole_topics.first() else { return Ok(()) };
+        let Ok(groups) = self.consumer.fetch_group_list(Some(&self.options.group_id), ANSWER_WITHIN) else {
+            return Ok(()); // Noticed when partitions are given.
+        };
+        let members: usize = groups.groups().iter().map(|group| group.members().len()).sum();
+        if members == 0 {
+            return Ok(());
+        }
+        let partitions = self.partitions_of(topic)?;
+        Err(Error::NotAlone { view: view.clone(), topic: topic.clone(), partitions, assigned: 0 })
+    }
+
+    fn partitions_of(&self, topic: &str) -> Result<usize, Error> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(topic), ANSWER_WITHIN)
+            .map_err(failed(format!("read the partitions of topic `{topic}`")))?;
+        Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))
+    }
+
+    fn stream_of(&self, topic: &str) -> Option<StreamId> {
+        self.options.topics.iter().find(|(_, name)| name == topic).map(|(stream, _)| *stream)
+    }
+
+    fn topic_of(&self, stream: StreamId) -> &str {
+        self.options.topics.iter().find(|(id, _)| *id == stream).map_or("", |(_, topic)| topic.as_str())
+    }
+
+    fn list(&self, partitions: impl IntoIterator<Item = (PartitionId, Offset)>) -> Result<TopicPartitionList, Error> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in partitions {
+            list.add_partition_offset(self.topic_of(partition.stream), partition.partition, offset)
+                .map_err(failed("name an offset"))?;
+        }
+        Ok(list)
+    }
+
+    fn known(&self, named: &[(String, i32)]) -> Vec<PartitionId> {
+        named
+            .iter()
+            .filter_map(|(topic, partition)| {
+                self.stream_of(topic).map(|stream| PartitionId { stream, partition: *partition })
+            })
+            .collect()
+    }
+
+    fn next_notice(&mut self) -> Result<Option<Notice>, Error> {
+        let rebalance = self.consumer.context().rebalances.lock().expect("no holder panics").pop_front();
+        match rebalance {
+            None => Ok(None),
+            Some(Rebalance::Revoke { partitions, lost }) => {
+                Ok(Some(Notice::Revoked { partitions: self.known(&partitions), lost }))
+            }
+            Some(Rebalance::Assign(partitions)) => {
+                let partitions = self.known(&partitions);
+                let assignments = self.begin(&partitions)?;
+                self.begun = true;
+                Ok(Some(Notice::Assigned(assignments)))
+            }
+        }
+    }
+
+    /// Where each of these partitions begins.
+    fn begin(&self, partitions: &[PartitionId]) -> Result<Vec<Assignment>, Error> {
+        let ask = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
+        let committed =
+            self.consumer.committed_offsets(ask, ANSWER_WITHIN).map_err(failed("read the committed offsets"))?;
+        let start_from = if self.begun { StartFrom::Committed } else { self.options.start_from };
+        let by_time = match start_from {
+            StartFrom::Timestamp(time) => Some(self.at_time(partitions, time)?),
+            _ => None,
+        };
+        let mut assignments = Vec::with_capacity(partitions.len());
+        for (index, partition) in partitions.iter().enumerate() {
+            let topic = self.topic_of(partition.stream);
+            let (low, high) = self
+                .consumer
+                .fetch_watermarks(topic, partition.partition, ANSWER_WITHIN)
+                .map_err(failed(format!("read the offsets of topic `{topic}`")))?;
+            let found = committed.find_partition(topic, partition.partition);
+            let offset = found.as_ref().and_then(|one| match one.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            });
+            let lead_in: Option<LeadIn> = found.and_then(|one| position::parse_metadata(one.metadata()));
+            let facts = Facts { partition: *partition, low, high, committed: offset, lead_in };
+            let start = match start_from {
+                StartFrom::Earliest => Start::Earliest,
+                StartFrom::Latest => Start::Latest,
+                StartFrom::Committed => Start::Committed,
+                StartFrom::Timestamp(_) => Start::At(by_time.as_ref().and_then(|offsets| offsets[index])),
+            };
+            let decision = position::decide(start, &facts);
+            if let Some(warning) = decision.warning {
+                tracing::warn!(topic, partition = partition.partition, "{warning}");
+            }
+            assignments.push(decision.assignment);
+        }
+        Ok(assignments)
+    }
+
+    fn at_time(&self, partitions: &[PartitionId], time: EventTime) -> Result<Vec<Option<i64>>, Error> {
+        let ask = self.list(partitions.iter().map(|partition| (*partition, Offset::Offset(time.millis().max(0)))))?;
+        let found =
+            self.consumer.offsets_for_times(ask, ANSWER_WITHIN).map_err(failed("look up offsets by time"))?;
+        Ok(partitions
+            .iter()
+            .map(|partition| {
+                match found.find_partition(self.topic_of(partition.stream), partition.partition)?.offset() {
+                    Offset::Offset(offset) => Some(offset),
+                    _ => None,
+                }
+            })
+            .collect())
+    }
+
+    /// What a view needs whole must be wholly here.
+    fn refuse_parts(&self) -> Result<(), Error> {
+        for (topic, view) in &self.options.whole_topics {
+            let partitions = self.partitions_of(topic)?;
+            let assigned = self
+                .assigned
+                .iter()
+                .filter(|partition| self.topic_of(partition.stream) == topic.as_str())
+                .count();
+            if assigned < partitions {
+                return Err(Error::NotAlone { view: view.clone(), topic: topic.clone(), partitions, assigned });
+            }
+        }
+        Ok(())
+    }
+
+    /// Says an error once a minute; all that come here pass by themselves.
+    fn say(&mut self, error: &KafkaError) {
+        /// Said again after this long.
+        const AGAIN: Duration = Duration::from_secs(60);
+        let text = error.to_string();
+        let now = Instant::now();
+        if self.said.get(&text).is_some_and(|last| now.duration_since(*last) < AGAIN) {
+            return;
+        }
+        let hint = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                "; it is read as soon as it is there"
+            }
+            Some(RDKafkaErrorCode::Authentication) => "; check the credentials among the Kafka properties",
+            _ => "",
+        };
+        tracing::warn!("Kafka: {text}{hint}");
+        self.said.insert(text, now);
+    }
+
+    fn note_ends(&self, inbox: &mut Inbox, drained: bool) {
+        let ends = self.consumer.context().ends.lock().expect("no holder panics");
+        for partition in &self.assigned {
+            let Some((high, eof)) = ends.get(&(self.topic_of(partition.stream).to_owned(), partition.partition)) else {
+                continue;
+            };
+            inbox.set_end(*partition, |end| {
+                if *high >= 0 {
+                    end.high = Some(*high);
+                }
+                if drained && *eof >= 0 {
+                    end.drained_to = Some(*eof);
+                }
+            });
+        }
+    }
+}
+
+/// Puts a message into the inbox.
+pub(super) fn deliver(inbox: &mut Inbox, partition: PartitionId, message: &impl Message) {
+    inbox.push(
+        partition,
+        Frame {
+            offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+            key: message.key(),
+            value: message.payload(),
+        },
+    );
+}
+
+impl Source for KafkaSource {
+    fn poll(&mut self, inbox: &mut Inbox, timeout: Duration) -> Result<Option<Notice>, Error> {
+        let deadline = Instant::now() + timeout;
+        let mut last: Option<(String, StreamId)> = None;
+        let mut since_check = 0_u32;
+        loop {
+            if since_check == 0
+                && let Some(notice) = self.next_notice()?
+            {
+                return Ok(Some(notice));
+            }
+            // The clock and the inbox's size are looked at once in a while, not at every event.
+            since_check = (since_check + 1) % 64;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let full = inbox.len() >= self.options.max_batch_events
+                || (since_check == 1 && inbox.byte_len() >= self.options.max_batch_bytes);
+            if full {
+                return Ok(None);
+            }
+            let mut failure = None;
+            match self.consumer.poll(left.min(POLL_SLICE)) {
+                Some(Ok(message)) => {
+                    let topic = message.topic();
+                    let stream = match &last {
+                        Some((name, stream)) if name == topic => Some(*stream),
+                        _ => {
+                            let stream = self.stream_of(topic);
+                            last = stream.map(|stream| (topic.to_owned(), stream));
+                            stream
+                        }
+                    };
+                    if let Some(stream) = stream {
+                        deliver(inbox, PartitionId { stream, partition: message.partition() }, &message);
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(error)) => failure = Some(error),
+                None => {
+                    // Nothing waits: all that the statistics say was fetched has been handed over.
+                    self.note_ends(inbox, true);
+                    since_check = 0;
+                }
+            }
+            if let Some(error) = failure {
+                self.say(&error);
+            }
+            if left.is_zero() {
+                self.note_ends(inbox, false);
+                return self.next_notice();
+            }
+        }
+    }
+
+    fn assign(&mut self, assignments: &[Assignment]) -> Result<(), Error> {
+        let list =
+            self.list(assignments.iter().map(|one| (one.partition, Offset::Offset(one.read_from))))?;
+        let given = match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&list),
+            _ => {
+                self.assigned.clear();
+                self.consumer.assign(&list)
+            }
+        };
+        given.map_err(failed("take the partitions given"))?;
+        self.assigned.extend(assignments.iter().map(|one| one.partition));
+        if self.paused {
+            self.consumer.pause(&list).map_err(failed("pause"))?;
+        }
+        self.refuse_parts()
+    }
+
+    fn unassign(&mut self, partitions: &[PartitionId]) -> Result<(), Error> {
+        self.assigned.retain(|partition| !partitions.contains(partition));
+        let given_up = match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => {
+                let list = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
+                self.consumer.incremental_unassign(&list)
+            }
+            _ => self.consumer.unassign(),
+        };
+        let mut ends = self.consumer.context().ends.lock().expect("no holder panics");
+        for partition in partitions {
+            ends.remove(&(self.topic_of(partition.stream).to_owned(), partition.partition));
+        }
+        drop(ends);
+        given_up.map_err(failed("give up partitions"))
+    }
+
+    fn commit(&mut self, commits: &[Commit], wait: bool) -> Result<(), Error> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        for commit in commits {
+            let mut one = list.add_partition(self.topic_of(commit.partition.stream), commit.partition.partition);
+            one.set_offset(Offset::Offset(commit.offset)).map_err(failed("name an offset"))?;
+            one.set_metadata(position::metadata(commit));
+        }
+        let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
+        self.consumer.commit(&list, mode).map_err(failed("commit offsets"))
+    }
+
+    fn pause(&mut self, paused: bool) -> Result<(), Error> {
+        if self.paused == paused {
+            return Ok(());
+        }
+        self.paused = paused;
+        let list = self.list(self.assigned.iter().map(|partition| (*partition, Offset::Invalid)))?;
+        if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) }.map_err(failed("pause or resume"))
+    }
+}
+
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        // From here on a rebalance has nobody to wait for.
+        self.consumer.context().closing.store(true, Ordering::Relaxed);
+        let pending = std::mem::take(&mut *self.consumer.context().rebalances.lock().expect("no holder panics"));
+        if !pending.is_empty() {
+            let _ = self.consumer.unassign();
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Where events come from. A [`Source`] is an edge: it reads and commits, and
+//! decides nothing but where a partition begins.
+
+pub mod kafka;
+pub mod position;
+pub mod range;
+pub mod recorded;
+
+use std::time::Duration;
+
+use crate::error::Fault;
+use crate::frame::{Frame, FrameBatch, PartitionId};
+use crate::state::retained::LeadIn;
+use crate::time::EventTime;
+
+/// A partition given to this process, and where to begin.
+///
+/// ```text
+///   read_from                    publish_from                 end
+///  ────┼── read, not published ───────┼── read and published ────┼──▶ offset
+///      clock before it
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assignment {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The first offset to read.
+    pub read_from: i64,
+    /// The partition's clock before it.
+    pub clock: Option<EventTime>,
+    /// Events before this offset were published before: they only fill the windows.
+    pub publish_from: i64,
+    /// The log's end when the partition was given, or where a replay ends.
+    pub end: i64,
+}
+
+/// What a source has to say beside events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Partitions were given. Reading begins with [`Source::assign`].
+    Assigned(Vec<Assignment>),
+    /// Partitions are to be given up, by [`Source::unassign`] once what was read
+    /// of them is published and committed. With `lost` they are gone already,
+    /// and committing is not possible any more.
+    Revoked {
+        /// Which.
+        partitions: Vec<PartitionId>,
+        /// Whether another may have them already.
+        lost: bool,
+    },
+}
+
+/// How far a log reaches, as far as the source knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogEnd {
+    /// The offset after the newest event.
+    pub high: Option<i64>,
+    /// Everything before this offset has been handed over, though its last
+    /// offsets may hold no events (markers of transactions, compaction).
+    pub drained_to: Option<i64>,
+}
+
+/// Events on their way from a source to the next batch.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    batches: Vec<FrameBatch>,
+    last: usize,
+    events: usize,
+    ends: Vec<(PartitionId, LogEnd)>,
+}
+
+impl Inbox {
+    /// Appends an event.
+    pub fn push(&mut self, partition: PartitionId, frame: Frame<'_>) {
+        if self.batches.get(self.last).is_none_or(|batch| batch.partition != partition) {
+            self.last = self.batches.iter().position(|batch| batch.partition == partition).unwrap_or_else(|| {
+                self.batches.push(FrameBatch::new(partition));
+                self.batches.len() - 1
+            });
+        }
+        self.batches[self.last].push(frame);
+        self.events += 1;
+    }
+
+    /// Events waiting.
+    pub const fn len(&self) -> usize {
+        self.events
+    }
+
+    /// Whether none waits.
+    pub const fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
+    /// Bytes waiting.
+    pub fn byte_len(&self) -> usize {
+        self.batches.iter().map(FrameBatch::byte_len).sum()
+    }
+
+    /// The position after the last event of each partition.
+    pub fn positions(&self) -> impl Iterator<Item = (PartitionId, i64)> {
+        self.batches.iter().filter_map(|batch| batch.next_offset().map(|next| (batch.partition, next)))
+    }
+
+    /// Takes the events of the partitions for which `wanted` holds.
+    pub fn take(&mut self, wanted: impl Fn(PartitionId) -> bool) -> Vec<FrameBatch> {
+        let (taken, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.batches).into_iter().partition(|batch| wanted(batch.partition));
+        self.batches = kept;
+        self.last = 0;
+        self.events = self.batches.iter().map(FrameBatch::len).sum();
+        taken
+    }
+
+    /// Notes how far a log reaches.
+    pub fn set_end(&mut self, partition: PartitionId, update: impl FnOnce(&mut LogEnd)) {
+        let index = self.ends.iter().position(|(known, _)| *known == partition).unwrap_or_else(|| {
+            self.ends.push((partition, LogEnd::default()));
+            self.ends.len() - 1
+        });
+        update(&mut self.ends[index].1);
+    }
+
+    /// How far a log reaches.
+    pub fn end(&self, partition: PartitionId) -> LogEnd {
+        self.ends.iter().find(|(known, _)| *known == partition).map(|(_, end)| *end).unwrap_or_default()
+    }
+
+    /// Forgets a partition.
+    pub fn forget(&mut self, partition: PartitionId) {
+        self.take(|taken| taken == partition);
+        self.ends.retain(|(known, _)| *known != partition);
+    }
+}
+
+/// How far a partition has been published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The next offset to publish.
+    pub offset: i64,
+    /// Where to read from so as to have the windows that hold at `offset`.
+    pub lead_in: LeadIn,
+}
+
+/// What went wrong at a source.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The broker could not be reached or did not answer.
+    #[error("could not {what}")]
+    Kafka {
+        /// What was tried.
+        what: String,
+        /// What the client says.
+        #[source]
+        source: rdkafka::error::KafkaError,
+    },
+    /// A view needs all partitions, and this process has only some.
+    #[error("view `{view}` is one shard over all {partitions} partitions of `{topic}`, and this process was given {assigned}: another member of the consumer group has the rest")]
+    NotAlone {
+        /// The view.
+        view: String,
+        /// The topic.
+        topic: String,
+        /// Its partitions.
+        partitions: usize,
+        /// Those of this process.
+        assigned: usize,
+    },
+    /// The topic does not hold what was asked for.
+    #[error("{0}")]
+    OutOfRange(String),
+}
+
+impl Error {
+    /// Who has to act.
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Kafka { .. } => Fault::Outside,
+            Self::NotAlone { .. } | Self::OutOfRange(_) => Fault::User,
+        }
+    }
+}
+
+/// A log of events by partitions.
+///
+/// Events of a partition come in offset order, each at least once; between
+/// partitions there is no order. Errors that pass by themselves are not
+/// reported but logged: an error ends the run.
+pub trait Source {
+    /// Waits up to `timeout` for events or news. Returns early with a notice,
+    /// or when the inbox has reached the source's limits.
+    ///
+    /// # Errors
+    /// What cannot pass by itself.
+    fn poll(&mut self, inbox: &mut Inbox, timeout: Duration) -> Result<Option<Notice>, Error>;
+
+    /// Begins reading partitions of a [`Notice::Assigned`].
+    ///
+    /// # Errors
+    /// When the client refuses.
+    fn assign(&mut self, assignments: &[Assignment]) -> Result<(), Error>;
+
+    /// Gives up partitions of a [`Notice::Revoked`].
+    ///
+    /// # Errors
+    /// When the client refuses.
+    fn unassign(&mut self, partitions: &[PartitionId]) -> Result<(), Error>;
+
+    /// Commits what is published; with `wait`, before it returns.
+    ///
+    /// # Errors
+    /// With `wait`, when it could not be committed.
+    fn commit(&mut self, commits: &[Commit], wait: bool) -> Result<(), Error>;
+
+    /// Stops fetching, or goes on; what is assigned stays assigned.
+    ///
+    /// # Errors
+    /// When the client refuses.
+    fn pause(&mut self, paused: bool) -> Result<(), Error>;
+}

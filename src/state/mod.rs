@@ -1,0 +1,3 @@
+//! What is kept of the streams. Nothing here knows SQL.
+
+pub mod retained;

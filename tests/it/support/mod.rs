@@ -1,0 +1,53 @@
+//! What the integration tests run against: a real Apache Kafka, a real
+//! redis-server, a schema registry, and the built binary as a process.
+//!
+//! Everything listens on free loopback ports, keeps its files in temporary
+//! directories and ends with the test process, however that ends. Tests run in
+//! parallel on slow machines: time-outs are generous, results are exact, and
+//! [`eventually`] is the only waiting there is.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub mod avro;
+pub mod child;
+pub mod client;
+pub mod kafka;
+pub mod ports;
+pub mod process;
+pub mod redis;
+pub mod registry;
+
+/// How long a test waits for what takes a second on an idle machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Named by the panics of whatever lacks a component.
+pub const INSTALL: &str = "run tools/install-test-components.sh";
+
+/// How often [`eventually`] looks.
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
+
+/// Tries until `attempt` succeeds and returns what it found.
+///
+/// # Panics
+/// With the reason of the last attempt, after `timeout`.
+#[track_caller]
+pub fn eventually<T>(timeout: Duration, what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+    let begun = Instant::now();
+    loop {
+        match attempt() {
+            Ok(found) => return found,
+            Err(reason) => {
+                assert!(begun.elapsed() < timeout, "{what}: not within {timeout:?}: {reason}");
+            }
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// A name that no other test uses, for topics and groups on the shared broker.
+pub fn unique(prefix: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{prefix}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}

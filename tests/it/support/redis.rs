@@ -1,0 +1,241 @@
+//! A redis-server of one's own, and what its hashes hold.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use redis::{Cmd, FromRedisValue};
+use tempfile::TempDir;
+
+use super::child::{Guarded, guarded};
+use super::ports::free_port;
+use super::{INSTALL, PATIENCE, eventually};
+
+/// Another process may take a port between its choice and its use.
+const START_ATTEMPTS: u32 = 3;
+
+/// How long one command may take.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// The user as whom the tests themselves look, where there are users.
+const OBSERVER: &str = "observer";
+
+/// What the server is to be like; by default open, without TLS, forgetful.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Writes survive a stop (append-only file, synchronised at every write).
+    pub persistent: bool,
+    /// The only way in.
+    pub user: Option<User>,
+    /// TLS on a port of its own; [`RedisServer::url`] then begins with `rediss`.
+    pub tls: bool,
+}
+
+/// An ACL user.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// Its password.
+    pub password: String,
+    /// Its rights as ACL rules, such as `~features:* +@all`.
+    pub rights: String,
+}
+
+/// A redis-server, stopped on drop.
+#[derive(Debug)]
+pub struct RedisServer {
+    options: Options,
+    port: u16,
+    tls_port: u16,
+
+    // Before the directory, so that it is removed when the process is dead.
+    process: Option<Guarded>,
+    directory: TempDir,
+}
+
+impl RedisServer {
+    /// An open server that forgets everything when it stops.
+    pub fn start() -> Self {
+        Self::start_with(Options::default())
+    }
+
+    /// An open server whose data survive [`Self::stop`].
+    pub fn start_persistent() -> Self {
+        Self::start_with(Options { persistent: true, ..Options::default() })
+    }
+
+    /// A server with these options.
+    ///
+    /// # Panics
+    /// When it does not start, with how to install it.
+    pub fn start_with(options: Options) -> Self {
+        let mut last = None;
+        for _ in 0..START_ATTEMPTS {
+            let directory = TempDir::with_prefix("windrow-redis-").expect("makes a temporary directory");
+            let (port, tls_port) = (free_port(), free_port());
+            if options.tls {
+                make_certificates(directory.path());
+            }
+            let configuration = configuration(&options, directory.path(), port, tls_port);
+            fs::write(directory.path().join("redis.conf"), configuration).expect("writes redis.conf");
+            let mut server = Self { options: options.clone(), port, tls_port, process: None, directory };
+            match server.run() {
+                Ok(()) => return server,
+                Err(status) => last = Some((status, server.printed())),
+            }
+        }
+        panic!("redis-server ended at its start {START_ATTEMPTS} times ({INSTALL}): {last:?}")
+    }
+
+    /// Where it is, for `--redis-url`.
+    pub fn url(&self) -> String {
+        let (scheme, port) = if self.options.tls { ("rediss", self.tls_port) } else { ("redis", self.port) };
+        match &self.options.user {
+            Some(User { name, password, .. }) => format!("{scheme}://{name}:{password}@127.0.0.1:{port}"),
+            None => format!("{scheme}://127.0.0.1:{port}"),
+        }
+    }
+
+    /// The certificate of the authority that signed the server's, with TLS.
+    pub fn ca_file(&self) -> PathBuf {
+        self.directory.path().join("ca.crt")
+    }
+
+    /// Stops it as a crash would; connections are refused from now on.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Starts it again on the same port, with its data if it is persistent.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "redis-server runs");
+        self.run().unwrap_or_else(|status| panic!("redis-server ended: {status}\n{}", self.printed()));
+    }
+
+    /// The fields of a hash; none if there is no such key.
+    #[track_caller]
+    pub fn hgetall(&self, key: &str) -> HashMap<String, String> {
+        self.query(redis::cmd("HGETALL").arg(key))
+    }
+
+    /// The keys that match a pattern, sorted.
+    #[track_caller]
+    pub fn keys(&self, pattern: &str) -> Vec<String> {
+        let mut keys: Vec<String> = self.query(redis::cmd("KEYS").arg(pattern));
+        keys.sort();
+        keys
+    }
+
+    /// How long a key has to live; `None` if it lives for ever or is not there.
+    #[track_caller]
+    pub fn ttl_ms(&self, key: &str) -> Option<i64> {
+        let left: i64 = self.query(redis::cmd("PTTL").arg(key));
+        (left >= 0).then_some(left)
+    }
+
+    /// Deletes everything.
+    #[track_caller]
+    pub fn flush(&self) {
+        self.query::<()>(&redis::cmd("FLUSHALL"));
+    }
+
+    /// Any command.
+    ///
+    /// # Panics
+    /// When the server does not answer or refuses.
+    #[track_caller]
+    pub fn query<T: FromRedisValue>(&self, command: &Cmd) -> T {
+        self.try_query(command).unwrap_or_else(|reason| panic!("redis-server: {reason}"))
+    }
+
+    /// On the plain port, which a server with TLS has as well.
+    fn try_query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, String> {
+        let told = |error: redis::RedisError| error.to_string();
+        let user = self.options.user.as_ref().map_or_else(String::new, |_| format!("{OBSERVER}:{OBSERVER}@"));
+        let client = redis::Client::open(format!("redis://{user}127.0.0.1:{}", self.port)).map_err(told)?;
+        let mut connection = client.get_connection_with_timeout(REQUEST).map_err(told)?;
+        connection.set_read_timeout(Some(REQUEST)).map_err(told)?;
+        command.query(&mut connection).map_err(told)
+    }
+
+    /// Starts the process and waits until it answers.
+    ///
+    /// # Errors
+    /// How the process ended.
+    fn run(&mut self) -> Result<(), ExitStatus> {
+        let mut command = guarded("redis-server", ["redis.conf"], Some(self.directory.path()));
+        command.current_dir(self.directory.path());
+        let mut process = Guarded::spawn("redis-server", command);
+        let outcome = eventually(PATIENCE, "redis-server answers", || {
+            // Asked before the ping: another server may answer on a port that ours did not get.
+            let answer: Result<String, String> = self.try_query(&redis::cmd("PING"));
+            match process.try_wait() {
+                Some(status) => Ok(Err(status)),
+                None => answer.map(|_| Ok(())),
+            }
+        });
+        self.process = Some(process);
+        outcome
+    }
+
+    fn printed(&self) -> String {
+        self.process.as_ref().map(|process| process.stdout() + &process.stderr()).unwrap_or_default()
+    }
+}
+
+fn configuration(options: &Options, directory: &Path, port: u16, tls_port: u16) -> String {
+    let mut lines = vec![
+        "bind 127.0.0.1".to_owned(),
+        format!("port {port}"),
+        format!("dir \"{}\"", directory.display()),
+        "save \"\"".to_owned(),
+        "loglevel warning".to_owned(),
+    ];
+    if options.persistent {
+        lines.extend(["appendonly yes", "appendfsync always"].map(str::to_owned));
+    }
+    if let Some(User { name, password, rights }) = &options.user {
+        lines.push("user default off".to_owned());
+        lines.push(format!("user {name} on >{password} {rights}"));
+        lines.push(format!("user {OBSERVER} on >{OBSERVER} ~* &* +@all"));
+    }
+    if options.tls {
+        lines.push(format!("tls-port {tls_port}"));
+        let rest = ["tls-cert-file redis.crt", "tls-key-file redis.key", "tls-ca-cert-file ca.crt"];
+        lines.extend(rest.map(str::to_owned));
+        lines.push("tls-auth-clients no".to_owned());
+    }
+    lines.join("\n") + "\n"
+}
+
+/// An authority (`ca.crt`) and a certificate that it signed for loopback
+/// (`redis.crt`, `redis.key`).
+fn make_certificates(directory: &Path) {
+    let extensions = "basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n\
+                      subjectAltName=DNS:localhost,IP:127.0.0.1\n";
+    fs::write(directory.join("extensions"), extensions).expect("writes the extensions");
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    let steps = [
+        format!("req -x509 {key} -keyout ca.key -out ca.crt -days 2 -subj /CN=windrow-tests"),
+        format!("req {key} -keyout redis.key -out redis.csr -subj /CN=localhost"),
+        "x509 -req -in redis.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 \
+         -extfile extensions -out redis.crt"
+            .to_owned(),
+    ];
+    for step in steps {
+        let made = Command::new("openssl")
+            .args(step.split(' '))
+            .current_dir(directory)
+            .output()
+            .unwrap_or_else(|error| panic!("could not start openssl: {error}: {INSTALL}"));
+        assert!(made.status.success(), "openssl {step}:\n{}", String::from_utf8_lossy(&made.stderr));
+    }
+}
