@@ -1,1 +1,3 @@
+//! Benchmarks of the stages of a batch.
+
 fn main() {}

@@ -172,7 +172,11 @@ pub fn nearest<'a>(given: &str, names: &'a [String]) -> Option<&'a String> {
 /// A name that begins or ends with what was given counts as close: `card` for `card_id`.
 fn similarity(given: &str, name: &str) -> f64 {
     let spelled = strsim::jaro_winkler(given, name) * 0.5 + strsim::normalized_levenshtein(given, name) * 0.5;
-    if given.len() >= 3 && (name.starts_with(given) || name.ends_with(given)) { spelled.max(0.9) } else { spelled }
+    if given.len() >= 3 && (name.starts_with(given) || name.ends_with(given)) {
+        spelled.max(0.9)
+    } else {
+        spelled
+    }
 }
 
 #[cfg(test)]

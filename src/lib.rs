@@ -19,19 +19,19 @@
 //!
 //! Modules in reading order.
 
-pub mod error;
-pub mod time;
-pub mod frame;
-pub mod decode;
+pub mod cli;
 pub mod clock;
-pub mod state;
-pub mod view;
+pub mod config;
+pub mod decode;
+pub mod error;
 pub mod evaluate;
+pub mod frame;
+pub mod generate;
+pub mod pipeline;
+pub mod schema;
 pub mod sink;
 pub mod source;
-pub mod schema;
-pub mod pipeline;
+pub mod state;
 pub mod telemetry;
-pub mod generate;
-pub mod config;
-pub mod cli;
+pub mod time;
+pub mod view;

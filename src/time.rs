@@ -115,11 +115,16 @@ pub fn duration_text(duration: Duration) -> String {
         return "0s".to_owned();
     }
     let mut text = String::new();
-    for (unit, size) in
-        [("d", 86_400_000_000_u128), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1000), ("us", 1)]
-    {
+    for (unit, size) in [
+        ("d", 86_400_000_000_u128),
+        ("h", 3_600_000_000),
+        ("m", 60_000_000),
+        ("s", 1_000_000),
+        ("ms", 1000),
+        ("us", 1),
+    ] {
         // One day reads better as 24h: windows are written so.
-        if unit == "d" && (micros < 2 * size || micros % size != 0) {
+        if unit == "d" && (micros < 2 * size || !micros.is_multiple_of(size)) {
             continue;
         }
         let count = micros / size;
@@ -137,7 +142,9 @@ pub fn duration_text(duration: Duration) -> String {
 /// What is not understood, as one sentence.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
-        format!("`{text}` is not a duration: write a number with a unit of us, ms, s, m, h or d, such as `250ms` or `24h`")
+        format!(
+            "`{text}` is not a duration: write a number with a unit of us, ms, s, m, h or d, such as `250ms` or `24h`"
+        )
     };
     let text_trimmed = text.trim();
     if let Ok(seconds) = text_trimmed.parse::<u64>() {
@@ -179,6 +186,7 @@ pub trait Clock: Send + Sync {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     fn now(&self) -> EventTime {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         EventTime(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))

@@ -71,7 +71,9 @@ impl Job {
             let id = StreamId(u16::try_from(index).context("there are too many streams")?);
             let place = stream.place.clone();
             let found = match reader_schema(stream, &mut directory, registry.as_ref(), scope.offline) {
-                Ok(Some(avro)) => StreamSchema::try_new(&avro, &stream.decode()).map_err(|e| schema_problem(stream, &e)),
+                Ok(Some(avro)) => {
+                    StreamSchema::try_new(&avro, &stream.decode()).map_err(|e| schema_problem(stream, &e))
+                }
                 Ok(None) => {
                     unchecked.insert(stream.name.clone());
                     Err(Problem::new(""))
@@ -133,7 +135,9 @@ impl Job {
         let read: BTreeSet<StreamId> = self
             .views
             .iter()
-            .flat_map(|view| view.streams().into_iter().filter_map(|name| self.streams.id(name)).collect::<Vec<_>>())
+            .flat_map(|view| {
+                view.streams().into_iter().filter_map(|name| self.streams.id(name)).collect::<Vec<_>>()
+            })
             .collect();
         read.into_iter().map(|id| (id, self.streams.get(id).topic.clone())).collect()
     }
@@ -253,8 +257,7 @@ impl Job {
                 }
             }
         }
-        let mut properties: Vec<(String, String)> =
-            vec![("bootstrap.servers".to_owned(), self.brokers())];
+        let mut properties: Vec<(String, String)> = vec![("bootstrap.servers".to_owned(), self.brokers())];
         properties.extend(self.config.kafka.0.clone());
         let kafka = KafkaDeadLetters::try_new(KafkaOptions { properties, topics })?;
         Ok(Box::new(ByStream { kafka: Box::new(kafka), files }))
@@ -273,7 +276,10 @@ struct ByStream {
 }
 
 impl DeadLetters for ByStream {
-    fn append(&mut self, letter: &crate::sink::dead_letter::DeadLetter<'_>) -> Result<(), crate::sink::Error> {
+    fn append(
+        &mut self,
+        letter: &crate::sink::dead_letter::DeadLetter<'_>,
+    ) -> Result<(), crate::sink::Error> {
         self.files.get_mut(letter.source_topic).unwrap_or(&mut self.kafka).append(letter)
     }
 
@@ -300,9 +306,10 @@ fn reader_schema(
     match (&stream.schema, registry) {
         (SchemaSource::File(reference), _) => directory.find(reference).map(Some),
         (SchemaSource::Registry { .. }, None) if offline => Ok(None),
-        (SchemaSource::Registry { subject, .. }, None) => {
-            Err(Problem::new(format!("stream `{}` takes its schema from subject `{subject}`, and there is no registry", stream.name)))
-        }
+        (SchemaSource::Registry { subject, .. }, None) => Err(Problem::new(format!(
+            "stream `{}` takes its schema from subject `{subject}`, and there is no registry",
+            stream.name
+        ))),
         (SchemaSource::Registry { subject, version }, Some(registry)) => registry
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -394,7 +401,8 @@ fn view_files(directory: &Path, shipped: bool, problems: &mut Vec<Problem>) -> V
                 text,
             }),
             Err(error) => problems.push(
-                Problem::new(format!("the view could not be read: {error}")).at(Place::file(path.display().to_string())),
+                Problem::new(format!("the view could not be read: {error}"))
+                    .at(Place::file(path.display().to_string())),
             ),
         }
     }
@@ -437,10 +445,11 @@ fn plan_views(
     let Some(wanted) = wanted else { return Ok(views) };
     for name in wanted {
         if !views.iter().any(|view| view.name == *name) {
-            problems.push(
-                Problem::new(format!("there is no view `{name}`"))
-                    .valid("views", name, views.iter().map(|view| view.name.clone())),
-            );
+            problems.push(Problem::new(format!("there is no view `{name}`")).valid(
+                "views",
+                name,
+                views.iter().map(|view| view.name.clone()),
+            ));
         }
     }
     Ok(views.into_iter().filter(|view| wanted.contains(&view.name)).collect())

@@ -1,2 +1,138 @@
+//! The command line: which command, with what arguments; what went wrong, told
+//! once, in the form of STYLE: the chain of causes, then a hint.
+
+mod check;
+pub mod demo;
+mod explain;
 pub mod generate;
+mod get;
+mod health;
 pub mod job;
+mod preview;
+mod replay;
+mod run;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Problems;
+
+/// Machine-learning features from Kafka event streams, in SQL, as Redis hashes.
+#[derive(Debug, Parser)]
+#[command(name = "windrow", version, max_term_width = 110, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  windrow demo                                             see features change; nothing else is needed
+  windrow run --brokers kafka:9092 --redis-url redis://redis:6379
+  windrow check --sql-dir sql                              what is wrong with the views, before a deploy
+  windrow preview transaction --events events.jsonl        one view over a file
+  windrow get card card-0000042                            what Redis has for an entity
+
+Exit status: 0 done, 1 failed while running, 2 wrong usage or configuration.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compute features from Kafka and keep them in Redis: the main job
+    Run(Box<run::RunArgs>),
+    /// The main job with everything embedded: see features change, live
+    Demo(Box<demo::DemoArgs>),
+    /// Produce realistic transactions, clicks and device events
+    Generate(Box<generate::GenerateArgs>),
+    /// Evaluate a stretch of the topics again, into Redis
+    Replay(Box<replay::ReplayArgs>),
+    /// Validate configuration, schemas and views, without a network
+    Check(Box<check::CheckArgs>),
+    /// Tell how a view is evaluated, what it keeps, and why
+    Explain(Box<explain::ExplainArgs>),
+    /// Run one view over events in files and print the table
+    Preview(Box<preview::PreviewArgs>),
+    /// Read an entity's features from Redis
+    Get(Box<get::GetArgs>),
+    /// Ask a running process whether it is well
+    Health(Box<health::HealthArgs>),
+}
+
+/// Runs the program: the arguments and the environment are this process'.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that was asked for goes to standard output and is no failure.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    // Both TLS clients take the process' provider; that there is one already is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let stop = match signals::watch() {
+        Ok(stop) => stop,
+        Err(error) => return failed(&anyhow::Error::from(error).context("could not watch for signals")),
+    };
+    let done = match &cli.command {
+        Command::Run(args) => run::run(args, &stop),
+        Command::Demo(args) => demo::run(args, &stop),
+        Command::Generate(args) => generate::run(args, &stop),
+        Command::Replay(args) => replay::run(args, &stop),
+        Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Preview(args) => preview::run(args, &stop),
+        Command::Get(args) => get::run(args, &stop),
+        Command::Health(args) => health::run(args, &stop),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+/// Tells what went wrong; whose fault it is gives the status.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if let Some(problems) = error.chain().find_map(|cause| cause.downcast_ref::<Problems>()) {
+        eprintln!("{problems}");
+        return ExitCode::from(2);
+    }
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        // Some libraries repeat their cause in their own words.
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    eprintln!("error: {text}");
+    if let Some(hint) = hint(error) {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(1)
+}
+
+/// What a person can do about an error of the world outside.
+fn hint(error: &anyhow::Error) -> Option<&'static str> {
+    error.chain().find_map(|cause| match cause.downcast_ref::<crate::source::Error>()? {
+        crate::source::Error::NotAlone { .. } => Some(
+            "repartition the topic by the view's key, or run this view alone: in a consumer group of its own, with one process",
+        ),
+        crate::source::Error::Kafka { .. } => Some("check `--brokers` and that the brokers can be reached"),
+        crate::source::Error::OutOfRange(_) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

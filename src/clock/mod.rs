@@ -70,7 +70,7 @@ impl PartitionClock {
         let mut late = 0;
         let mut clock = self.time.map_or(i64::MIN, EventTime::micros);
         let behind = options.max_out_of_order.0;
-        let mask = BooleanArray::from_iter((0..event_times.len()).map(|row| {
+        let accept = |row: usize| {
             let time = event_times.value(row);
             if timestamps.is_valid(row) && time > timestamps.value(row).saturating_add(options.max_future.0) {
                 let error = format!(
@@ -98,7 +98,8 @@ impl PartitionClock {
             }
             clock = clock.max(time);
             Some(true)
-        }));
+        };
+        let mask: BooleanArray = (0..event_times.len()).map(accept).collect();
         if clock != i64::MIN {
             self.time = Some(EventTime(clock));
         }
@@ -118,7 +119,10 @@ pub struct Silence {
 /// What time it is for a shard: the highest of its partitions' clocks, run on
 /// by the length of the silence when every partition is caught up and has been
 /// silent for `idle_after`. `None` before the first event.
-pub fn shard_now(options: &Options, partitions: impl IntoIterator<Item = (PartitionClock, Silence)>) -> Option<EventTime> {
+pub fn shard_now(
+    options: &Options,
+    partitions: impl IntoIterator<Item = (PartitionClock, Silence)>,
+) -> Option<EventTime> {
     let mut highest: Option<EventTime> = None;
     let mut shortest = Span(i64::MAX);
     let mut idle = true;
@@ -181,7 +185,9 @@ mod tests {
     fn a_silent_shard_runs_on_and_a_busy_or_lagging_one_does_not() {
         let clock = |time| PartitionClock::at(Some(EventTime(time)));
         let silence = |caught_up, seconds| Silence { caught_up, since: Span::from_secs(seconds) };
-        let now = |partitions: Vec<(PartitionClock, Silence)>| shard_now(&OPTIONS, partitions).map(EventTime::micros);
+        let now = |partitions: Vec<(PartitionClock, Silence)>| {
+            shard_now(&OPTIONS, partitions).map(EventTime::micros)
+        };
         assert_eq!(now(vec![(clock(7), silence(true, 9))]), Some(7));
         assert_eq!(now(vec![(clock(7), silence(true, 10))]), Some(10_000_007));
         assert_eq!(now(vec![(clock(7), silence(false, 99))]), Some(7));

@@ -57,6 +57,11 @@ impl Flags {
         self.given.iter().any(|given| given.path.join(".") == path)
     }
 
+    /// What the last flag or environment name that gives the option at `path` says.
+    pub fn text(&self, path: &str) -> Option<&str> {
+        self.given.iter().rev().find(|given| given.path.join(".") == path).map(|given| given.text.as_str())
+    }
+
     pub(super) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
@@ -95,7 +100,12 @@ impl Flags {
                     continue;
                 };
                 let path = vec!["kafka".to_owned(), name.trim().to_owned()];
-                flags.given.push(Given { path, text: value.to_owned(), place: place.clone(), from_environment });
+                flags.given.push(Given {
+                    path,
+                    text: value.to_owned(),
+                    place: place.clone(),
+                    from_environment,
+                });
             }
         }
         for (text, place, from_environment) in given(matches, STREAM, "WINDROW_STREAM") {
@@ -108,7 +118,8 @@ impl Flags {
                         flags.given.push(Given { path, text, place: place.clone(), from_environment });
                     }
                     _ => {
-                        let message = format!("`{assignment}` is no option of a stream: write NAME.OPTION=VALUE");
+                        let message =
+                            format!("`{assignment}` is no option of a stream: write NAME.OPTION=VALUE");
                         let hint = "for instance `--stream transactions.topic=payments`";
                         flags.problems.push(Problem::new(message).at(place.clone()).hint(hint));
                     }
@@ -140,11 +151,10 @@ impl clap::FromArgMatches for Flags {
 
 impl clap::Args for Flags {
     fn augment_args(command: Command) -> Command {
-        let config = Arg::new(CONFIG)
-            .long(CONFIG)
-            .env("WINDROW_CONFIG")
-            .value_name("FILE")
-            .help("Configuration, TOML or JSON by its suffix [default: windrow.toml, where there is one]");
+        let config =
+            Arg::new(CONFIG).long(CONFIG).env("WINDROW_CONFIG").value_name("FILE").help(
+                "Configuration, TOML or JSON by its suffix [default: windrow.toml, where there is one]",
+            );
         let property = Arg::new(KAFKA_PROPERTY)
             .long(KAFKA_PROPERTY)
             .env("WINDROW_KAFKA_PROPERTY")

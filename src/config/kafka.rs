@@ -15,7 +15,8 @@ pub struct KafkaProperties(pub BTreeMap<String, String>);
 impl fmt::Debug for KafkaProperties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_secret = |name: &str| ["password", "secret", "pem"].iter().any(|word| name.contains(word));
-        let shown = self.0.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value.as_str() }));
+        let shown =
+            self.0.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value.as_str() }));
         f.debug_map().entries(shown).finish()
     }
 }
@@ -48,7 +49,10 @@ pub(super) fn read(scope: &Scope<'_>) -> KafkaProperties {
         if property == name {
             properties.insert(property.to_owned(), value);
         } else if scope.table.contains_key(property) {
-            scope.wrong(name, Problem::new(format!("`kafka.{property}` is given too")).hint("keep one of them"));
+            scope.wrong(
+                name,
+                Problem::new(format!("`kafka.{property}` is given too")).hint("keep one of them"),
+            );
         } else {
             match read_secret(Path::new(&value)) {
                 Ok(secret) => {
@@ -70,7 +74,9 @@ mod tests {
 
     fn read_text(text: &str) -> (KafkaProperties, Vec<Problem>) {
         let mut tree = parse("w.toml", text).unwrap();
-        let Some(Value::Table(table)) = tree.remove("kafka").map(|entry| entry.value) else { panic!("no table") };
+        let Some(Value::Table(table)) = tree.remove("kafka").map(|entry| entry.value) else {
+            panic!("no table")
+        };
         let (table, problems) = (flatten(table), RefCell::new(Vec::new()));
         let properties = read(&Scope { table: &table, prefix: "kafka.", problems: &problems });
         (properties, problems.into_inner())
@@ -78,8 +84,9 @@ mod tests {
 
     #[test]
     fn properties_of_every_kind_pass() {
-        let (properties, problems) =
-            read_text("[kafka]\nsecurity.protocol = \"ssl\"\n\"fetch.min.bytes\" = 1\nx = true\n\"sasl.password\" = \"p\"\n");
+        let (properties, problems) = read_text(
+            "[kafka]\nsecurity.protocol = \"ssl\"\n\"fetch.min.bytes\" = 1\nx = true\n\"sasl.password\" = \"p\"\n",
+        );
         assert_eq!(problems, []);
         assert_eq!(properties.0["security.protocol"], "ssl");
         assert_eq!(properties.0["fetch.min.bytes"], "1");
@@ -88,7 +95,8 @@ mod tests {
 
     #[test]
     fn ours_are_refused_with_what_to_use() {
-        let (_, problems) = read_text("[kafka]\n\"group.id\" = \"x\"\nenable.auto.commit = true\nlist = [1]\n");
+        let (_, problems) =
+            read_text("[kafka]\n\"group.id\" = \"x\"\nenable.auto.commit = true\nlist = [1]\n");
         assert_eq!(problems.len(), 3, "{problems:?}");
         assert!(problems.iter().any(|problem| problem.hint.as_deref() == Some("use the option `group_id`")));
     }

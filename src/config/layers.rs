@@ -14,7 +14,12 @@ use crate::error::{Place, Problem};
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Everything that is configured, as one tree.
-pub(super) fn read(flags: &Flags, environment: Environment<'_>, file: &Path, problems: &mut Vec<Problem>) -> Table {
+pub(super) fn read(
+    flags: &Flags,
+    environment: Environment<'_>,
+    file: &Path,
+    problems: &mut Vec<Problem>,
+) -> Table {
     let mut tree = read_file(flags.file(), file, problems);
     if let Some(Entry { value: Value::Table(kafka), .. }) = tree.get_mut("kafka") {
         *kafka = flatten(std::mem::take(kafka));
@@ -40,7 +45,9 @@ fn read_file(named: Option<&Path>, default: &Path, problems: &mut Vec<Problem>) 
         Ok(text) => text,
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Table::new(),
         Err(error) => {
-            problems.push(Problem::new(format!("the configuration could not be read: {error}")).at(Place::file(shown)));
+            problems.push(
+                Problem::new(format!("the configuration could not be read: {error}")).at(Place::file(shown)),
+            );
             return Table::new();
         }
     };
@@ -95,7 +102,9 @@ fn report_unknown(tree: &mut Table, problems: &mut Vec<Problem>) {
     for table in ["schema_registry", "redis"] {
         if let Some(Entry { value: Value::Table(inner), .. }) = tree.get_mut(table) {
             let prefix = format!("{table}.");
-            inner.retain(|name, entry| is_known(name, &format!("{prefix}{name}"), entry, names(&prefix), problems));
+            inner.retain(|name, entry| {
+                is_known(name, &format!("{prefix}{name}"), entry, names(&prefix), problems)
+            });
         }
     }
     if let Some(Entry { value: Value::Table(streams), .. }) = tree.get_mut("streams") {
@@ -122,9 +131,9 @@ fn forget_unknown(streams: &mut Table) {
 
 /// The options of a table, without its name.
 fn names(prefix: &str) -> impl Iterator<Item = &'static str> {
-    OPTIONS.iter().filter_map(move |option| {
-        option.path.strip_prefix(prefix).filter(|name| !name.contains('.'))
-    })
+    OPTIONS
+        .iter()
+        .filter_map(move |option| option.path.strip_prefix(prefix).filter(|name| !name.contains('.')))
 }
 
 fn is_known<'a>(

@@ -107,6 +107,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong.
     pub fn load(flags: &Flags) -> Result<Self, Problems> {
+        #[expect(clippy::disallowed_methods, reason = "this is where options come from")]
         let environment = |name: &str| std::env::var(name).ok();
         Self::from_layers(flags, &environment, Path::new(DEFAULT_FILE))
     }
@@ -116,7 +117,11 @@ impl Config {
         self.streams.iter().find(|stream| stream.name == name)
     }
 
-    fn from_layers(flags: &Flags, environment: layers::Environment<'_>, file: &Path) -> Result<Self, Problems> {
+    fn from_layers(
+        flags: &Flags,
+        environment: layers::Environment<'_>,
+        file: &Path,
+    ) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let tree = layers::read(flags, environment, file, &mut problems);
         let problems = RefCell::new(problems);
@@ -179,9 +184,11 @@ fn report_registry_needed(config: &Config, problems: &RefCell<Vec<Problem>>) {
     for stream in &config.streams {
         if let SchemaSource::Registry { subject, .. } = &stream.schema {
             let name = &stream.name;
-            let message =
-                format!("stream `{name}` takes its schema from subject `{subject}`, and there is no registry");
-            let problem = Problem::new(message).hint("set `url` in [schema_registry], or --schema-registry-url");
+            let message = format!(
+                "stream `{name}` takes its schema from subject `{subject}`, and there is no registry"
+            );
+            let problem =
+                Problem::new(message).hint("set `url` in [schema_registry], or --schema-registry-url");
             problems.borrow_mut().push(match &stream.place {
                 Some(place) => problem.at(place.clone()),
                 None => problem,

@@ -34,7 +34,10 @@ impl FromStr for StartFrom {
             "committed" => return Ok(Self::Committed),
             _ => {}
         }
-        let time = trimmed.strip_prefix("timestamp:").or_else(|| trimmed.strip_prefix("timestamp=")).unwrap_or(trimmed);
+        let time = trimmed
+            .strip_prefix("timestamp:")
+            .or_else(|| trimmed.strip_prefix("timestamp="))
+            .unwrap_or(trimmed);
         if let Ok(millis) = time.parse::<i64>() {
             return Ok(Self::Timestamp(EventTime::from_millis(millis)));
         }

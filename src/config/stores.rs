@@ -108,7 +108,10 @@ pub(super) fn redis(scope: &Scope<'_>) -> RedisConfig {
     let client_key = scope.optional("client_key", existing_file);
     for (name, other) in [("client_cert", "client_key"), ("client_key", "client_cert")] {
         if scope.entry(name).is_some() && scope.entry(other).is_none() {
-            scope.wrong(name, Problem::new(format!("`redis.{other}` is not given")).hint("a certificate needs its key"));
+            scope.wrong(
+                name,
+                Problem::new(format!("`redis.{other}` is not given")).hint("a certificate needs its key"),
+            );
         }
     }
     RedisConfig {
@@ -137,7 +140,9 @@ pub(super) fn registry(scope: &Scope<'_>) -> Option<RegistryConfig> {
     }
     let (ca_cert, timeout) = (scope.optional("ca_cert", existing_file), scope.required("timeout", interval));
     if address.is_none() && scope.entry("url").is_none() && !scope.table.is_empty() {
-        scope.report(Problem::new("`schema_registry.url` is not given, and other options of the registry are"));
+        scope.report(Problem::new(
+            "`schema_registry.url` is not given, and other options of the registry are",
+        ));
     }
     let url = address?;
     if url.reveal().contains('@') {
@@ -151,10 +156,14 @@ fn mode(scope: &Scope<'_>, urls: &[Url]) -> RedisMode {
     let name = scope.required("mode", choice(MODES));
     let master = scope.optional("sentinel_master", text);
     if name == ModeName::Single && urls.len() > 1 {
-        scope.wrong("url", Problem::new("several addresses need a mode").hint("set `redis.mode` to sentinel or cluster"));
+        scope.wrong(
+            "url",
+            Problem::new("several addresses need a mode").hint("set `redis.mode` to sentinel or cluster"),
+        );
     }
     if name != ModeName::Sentinel && master.is_some() {
-        let problem = Problem::new("only mode sentinel has a master by name").hint("set `redis.mode` to sentinel");
+        let problem =
+            Problem::new("only mode sentinel has a master by name").hint("set `redis.mode` to sentinel");
         scope.wrong("sentinel_master", problem);
     }
     match name {
@@ -175,9 +184,9 @@ fn key_template(value: &Value) -> Read<String> {
     for needed in ["{key}", "{view}"] {
         if !template.contains(needed) {
             let names = ["{entity}", "{key}", "{view}"];
-            return Err(Problem::new(format!("`{template}` lacks {needed}")).valid("placeholders", needed, names).hint(
-                "two entities or views would share a hash",
-            ));
+            return Err(Problem::new(format!("`{template}` lacks {needed}"))
+                .valid("placeholders", needed, names)
+                .hint("two entities or views would share a hash"));
         }
     }
     Ok(template)

@@ -111,7 +111,9 @@ pub(super) fn with_shipped(configured: Table) -> Table {
     let mut streams = Table::new();
     let place = Place::file("the shipped streams");
     for (name, topic, key, schema) in SHIPPED {
-        for (field, value) in [("topic", topic), ("key", key), ("event_time", &EVENT_TIME), ("schema", schema)] {
+        for (field, value) in
+            [("topic", topic), ("key", key), ("event_time", &EVENT_TIME), ("schema", schema)]
+        {
             overlay(&mut streams, &[*name, field], Value::Text((*value).to_owned()), &place);
         }
     }
@@ -234,11 +236,17 @@ fn report_shared_topics(scope: &Scope<'_>, streams: &[StreamConfig]) {
     let mut seen = BTreeSet::new();
     for stream in streams {
         let problem = if !seen.insert(stream.topic.as_str()) {
-            Problem::new(format!("stream `{}` reads topic `{}`, and so does another", stream.name, stream.topic))
+            Problem::new(format!(
+                "stream `{}` reads topic `{}`, and so does another",
+                stream.name, stream.topic
+            ))
         } else if let DeadLetters::Topic(topic) = &stream.dead_letters
             && streams.iter().any(|other| other.topic == *topic)
         {
-            Problem::new(format!("dead letters of stream `{}` would go to `{topic}`, which is read", stream.name))
+            Problem::new(format!(
+                "dead letters of stream `{}` would go to `{topic}`, which is read",
+                stream.name
+            ))
         } else {
             continue;
         };
@@ -274,8 +282,9 @@ mod tests {
 
     #[test]
     fn shipped_streams_are_overridden_field_by_field() {
-        let (streams, problems) =
-            read_text("[streams.clicks]\ntopic = \"web\"\nframing = \"bare\"\nschema_ids = { \"7\" = \"x.avsc\" }\n");
+        let (streams, problems) = read_text(
+            "[streams.clicks]\ntopic = \"web\"\nframing = \"bare\"\nschema_ids = { \"7\" = \"x.avsc\" }\n",
+        );
         assert_eq!(problems, []);
         let names: Vec<&str> = streams.iter().map(|stream| stream.name.as_str()).collect();
         assert_eq!(names, ["clicks", "devices", "transactions"]);

@@ -60,7 +60,8 @@ fn the_example_has_every_option_at_its_default() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/windrow.toml");
     let mut flags = Flags::default();
     flags.set_file(&file);
-    let mut example = Config::from_layers(&flags, &|_| None, &file).unwrap_or_else(|problems| panic!("{problems}"));
+    let mut example =
+        Config::from_layers(&flags, &|_| None, &file).unwrap_or_else(|problems| panic!("{problems}"));
     for stream in &mut example.streams {
         assert!(stream.place.take().is_some_and(|place| place.line.is_some()));
     }
@@ -86,7 +87,8 @@ fn the_example_has_every_option_at_its_default() {
 fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     let file = "brokers = \"file:1\"\n[redis]\nurl = \"redis://file:1\"\n";
     assert_eq!(case(file).load().unwrap().brokers, ["file:1"]);
-    let case = case(file).environment("KAFKA_BOOTSTRAP_SERVERS", "plain:1").environment("REDIS_HOST", "plain");
+    let case =
+        case(file).environment("KAFKA_BOOTSTRAP_SERVERS", "plain:1").environment("REDIS_HOST", "plain");
     let config = case.load().unwrap();
     assert_eq!(config.brokers, ["plain:1"]);
     assert_eq!(config.redis.urls, [Url::new("redis://plain:6379")]);
@@ -161,7 +163,9 @@ fn redis_modes_need_what_they_need() {
     check("[redis]\nkey_template = \"x:{key}\"\n", "lacks {view}");
     check("[redis]\nurl = \"a:1\"\n", "redis://HOST:PORT");
     check("redis = 1\n", "write it as [redis]");
-    let config = case("[redis]\nmode = \"sentinel\"\nsentinel_master = \"m\"\nurl = \"redis://a:1,redis://b:1\"\n").load();
+    let config =
+        case("[redis]\nmode = \"sentinel\"\nsentinel_master = \"m\"\nurl = \"redis://a:1,redis://b:1\"\n")
+            .load();
     assert_eq!(config.unwrap().redis.mode, RedisMode::Sentinel { master: "m".into() });
 }
 
@@ -170,7 +174,11 @@ fn a_subject_needs_a_registry() {
     let text = "[streams.clicks]\nschema = \"registry:clicks-value\"\n";
     assert!(case(text).problems().contains("there is no registry"));
     assert!(case(text).flag("schema_registry.url", "http://r:8081").load().is_ok());
-    assert!(case("[schema_registry]\nusername = \"u\"\n").problems().contains("`schema_registry.url` is not given"));
+    assert!(
+        case("[schema_registry]\nusername = \"u\"\n")
+            .problems()
+            .contains("`schema_registry.url` is not given")
+    );
 }
 
 #[test]

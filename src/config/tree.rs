@@ -54,7 +54,8 @@ impl Value {
 
 /// Reads a file's text: JSON by its suffix, TOML otherwise.
 pub(super) fn parse(file: &str, text: &str) -> Result<Table, Vec<Problem>> {
-    let is_json = std::path::Path::new(file).extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("json"));
+    let is_json =
+        std::path::Path::new(file).extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("json"));
     if is_json { parse_json(file, text).map_err(|problem| vec![problem]) } else { parse_toml(file, text) }
 }
 
@@ -88,7 +89,9 @@ pub(super) fn flatten(table: Table) -> Table {
     for (name, entry) in table {
         match entry.value {
             Value::Table(inner) => {
-                flat.extend(flatten(inner).into_iter().map(|(rest, entry)| (format!("{name}.{rest}"), entry)));
+                flat.extend(
+                    flatten(inner).into_iter().map(|(rest, entry)| (format!("{name}.{rest}"), entry)),
+                );
             }
             value => {
                 flat.insert(name, Entry { value, place: entry.place });
@@ -209,7 +212,8 @@ mod tests {
 
     #[test]
     fn toml_values_know_their_line_and_column() {
-        let table = parse("w.toml", "brokers = \"a:1\"\n[redis]\n  null = \"text\"\n[kafka]\na.b = 0x10\n").unwrap();
+        let table =
+            parse("w.toml", "brokers = \"a:1\"\n[redis]\n  null = \"text\"\n[kafka]\na.b = 0x10\n").unwrap();
         let null = value_at(&table, &["redis", "null"]);
         assert_eq!(null.value, Value::Text("text".into()));
         assert_eq!(null.place.to_string(), "w.toml:3:3");
@@ -228,7 +232,8 @@ mod tests {
 
     #[test]
     fn json_is_read_by_its_suffix() {
-        let table = parse("w.json", r#"{"parallelism": 2, "group_id": null, "redis": {"insecure": true}}"#).unwrap();
+        let table =
+            parse("w.json", r#"{"parallelism": 2, "group_id": null, "redis": {"insecure": true}}"#).unwrap();
         assert_eq!(table["parallelism"].value, Value::Integer(2));
         assert!(!table.contains_key("group_id"));
         assert_eq!(value_at(&table, &["redis", "insecure"]).value, Value::Bool(true));
@@ -237,7 +242,12 @@ mod tests {
     #[test]
     fn what_is_written_last_replaces_a_secret_or_its_file() {
         let mut table = parse("w.toml", "[redis]\npassword_file = \"x\"\n").unwrap();
-        overlay(&mut table, &["redis", "password"], Value::Text("y".into()), &Place::file("--redis-password"));
+        overlay(
+            &mut table,
+            &["redis", "password"],
+            Value::Text("y".into()),
+            &Place::file("--redis-password"),
+        );
         let Value::Table(redis) = &table["redis"].value else { panic!("no table") };
         assert_eq!(redis.keys().collect::<Vec<_>>(), ["password"]);
     }

@@ -235,8 +235,14 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check<T: PartialEq + std::fmt::Debug>(read: impl Fn(&Value) -> Read<T>, text: &str, expected: Option<T>) {
-        assert_eq!(read(&Value::Text(text.into())).ok(), expected, "{text}");
+    fn check<T: PartialEq + std::fmt::Debug>(
+        read: impl Fn(&Value) -> Read<T>,
+        text: &str,
+        expected: Option<T>,
+    ) {
+        let found = read(&Value::Text(text.into())).ok();
+        assert!(found == expected, "{text}: {found:?} instead of {expected:?}");
+        drop(expected);
     }
 
     #[test]
@@ -273,7 +279,11 @@ mod tests {
     fn an_address_that_is_none_is_not_repeated() {
         let problem = url(&["redis"])(&Value::Text("hunter2".into())).unwrap_err();
         assert!(!problem.to_string().contains("hunter2"));
-        check(urls(&["redis"]), "redis://a:1,redis://b:2", Some(vec![Url::new("redis://a:1"), Url::new("redis://b:2")]));
+        check(
+            urls(&["redis"]),
+            "redis://a:1,redis://b:2",
+            Some(vec![Url::new("redis://a:1"), Url::new("redis://b:2")]),
+        );
     }
 
     #[test]

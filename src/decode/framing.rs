@@ -78,10 +78,13 @@ pub fn split(framing: Framing, value: &[u8]) -> Result<(Writer, &[u8]), String> 
 
 fn confluent(value: &[u8]) -> Result<(Writer, &[u8]), String> {
     match value {
-        [CONFLUENT_MAGIC, a, b, c, d, body @ ..] => Ok((Writer::Id(u32::from_be_bytes([*a, *b, *c, *d])), body)),
-        [CONFLUENT_MAGIC, ..] => {
-            Err(format!("the value ends within its Confluent header, after {} of {CONFLUENT_HEADER} bytes", value.len()))
+        [CONFLUENT_MAGIC, a, b, c, d, body @ ..] => {
+            Ok((Writer::Id(u32::from_be_bytes([*a, *b, *c, *d])), body))
         }
+        [CONFLUENT_MAGIC, ..] => Err(format!(
+            "the value ends within its Confluent header, after {} of {CONFLUENT_HEADER} bytes",
+            value.len()
+        )),
         _ => Err("the value does not begin with Confluent's magic byte 00".to_owned()),
     }
 }
@@ -107,11 +110,7 @@ mod tests {
     #[test]
     fn framings_are_told_apart() {
         check(Framing::Auto, &[0, 0, 0, 1, 2, 9], Some((Writer::Id(258), &[9])));
-        check(
-            Framing::Auto,
-            &[0xC3, 1, 1, 0, 0, 0, 0, 0, 0, 0, 9],
-            Some((Writer::Fingerprint(1), &[9])),
-        );
+        check(Framing::Auto, &[0xC3, 1, 1, 0, 0, 0, 0, 0, 0, 0, 9], Some((Writer::Fingerprint(1), &[9])));
         check(Framing::Auto, &[6, 1], Some((Writer::Stream, &[6, 1])));
         check(Framing::Auto, &[0, 0, 0], None);
         check(Framing::Auto, &[], None);

@@ -16,7 +16,9 @@ pub mod reader;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array,
+};
 use arrow::compute::{cast, concat_batches, filter_record_batch, is_not_null, take_record_batch};
 use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
@@ -114,7 +116,10 @@ impl StreamSchema {
                 return Err(Error::NoUnit { column: options.event_time.clone(), found: found.clone() });
             }
             found => {
-                return Err(Error::EventTimeType { column: options.event_time.clone(), found: found.clone() });
+                return Err(Error::EventTimeType {
+                    column: options.event_time.clone(),
+                    found: found.clone(),
+                });
             }
         }
         Ok(Self { avro: avro.into(), table: reader::table_schema(avro)? })
@@ -182,7 +187,8 @@ impl StreamDecoder {
         let mut unknown = Vec::new();
         let mut last = Writer::Stream;
         for frame in frames.iter() {
-            let Some(Ok((writer, _))) = frame.value.map(|value| framing::split(self.options.framing, value)) else {
+            let Some(Ok((writer, _))) = frame.value.map(|value| framing::split(self.options.framing, value))
+            else {
                 continue;
             };
             if writer != last {
@@ -214,7 +220,11 @@ impl StreamDecoder {
     ///
     /// # Errors
     /// Only of our own making: no frame can cause one.
-    pub fn decode(&mut self, frames: &FrameBatch, missing: &BTreeMap<Writer, String>) -> Result<Decoded, Error> {
+    pub fn decode(
+        &mut self,
+        frames: &FrameBatch,
+        missing: &BTreeMap<Writer, String>,
+    ) -> Result<Decoded, Error> {
         let mut rejected = Vec::new();
         let mut tombstones = 0;
         let mut groups: Vec<(Writer, Vec<usize>)> = Vec::new();
@@ -236,13 +246,18 @@ impl StreamDecoder {
         for (writer, indices) in groups {
             let Some(decoder) = self.decoders.get_mut(&writer) else {
                 let (reason, error) = match (self.incompatible.get(&writer), missing.get(&writer)) {
-                    (Some(error), _) => {
-                        (Reason::Incompatible, format!("{writer} does not resolve with the stream's schema: {error}"))
-                    }
+                    (Some(error), _) => (
+                        Reason::Incompatible,
+                        format!("{writer} does not resolve with the stream's schema: {error}"),
+                    ),
                     (None, Some(error)) => (Reason::UnknownSchema, format!("{writer} is not known: {error}")),
                     (None, None) => (Reason::UnknownSchema, format!("{writer} is not known")),
                 };
-                rejected.extend(indices.into_iter().map(|index| Rejected { index, reason, error: error.clone() }));
+                rejected.extend(indices.into_iter().map(|index| Rejected {
+                    index,
+                    reason,
+                    error: error.clone(),
+                }));
                 continue;
             };
             let framing = self.options.framing;
@@ -271,7 +286,9 @@ impl StreamDecoder {
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
         let mut fields = Vec::with_capacity(self.schema.fields().len());
         for field in self.schema.fields() {
-            let Some(column) = batch.column_by_name(field.name()).filter(|_| field.name() != reader::EVENT_TIME) else {
+            let Some(column) =
+                batch.column_by_name(field.name()).filter(|_| field.name() != reader::EVENT_TIME)
+            else {
                 continue;
             };
             let column = if column.data_type() == field.data_type() {
@@ -282,9 +299,14 @@ impl StreamDecoder {
             columns.push(column);
             fields.push(Arc::clone(field));
         }
-        let source = batch.column_by_name(&self.options.event_time).expect("the reader's schema has the event time");
+        let source =
+            batch.column_by_name(&self.options.event_time).expect("the reader's schema has the event time");
         let event_time = event_time(source, self.options.event_time_unit)?;
-        fields.push(Arc::new(arrow::datatypes::Field::new(reader::EVENT_TIME, event_time.data_type().clone(), true)));
+        fields.push(Arc::new(arrow::datatypes::Field::new(
+            reader::EVENT_TIME,
+            event_time.data_type().clone(),
+            true,
+        )));
         columns.push(event_time);
         Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
     }
@@ -322,8 +344,9 @@ impl StreamDecoder {
         let count = own.num_rows();
         let mut columns = own.columns().to_vec();
         columns.push(Arc::new(Int32Array::from_value(frames.partition.partition, count)));
-        columns
-            .push(Arc::new(frame_of_row.iter().map(|index| frames.get(*index).offset).collect::<Int64Array>()));
+        columns.push(Arc::new(
+            frame_of_row.iter().map(|index| frames.get(*index).offset).collect::<Int64Array>(),
+        ));
         let timestamps: TimestampMicrosecondArray = frame_of_row
             .iter()
             .map(|index| {
@@ -338,7 +361,12 @@ impl StreamDecoder {
     }
 
     /// Compares the message keys of a few rows with their key columns.
-    fn sample_keys(&self, rows: &RecordBatch, frame_of_row: &[usize], frames: &FrameBatch) -> Result<u64, Error> {
+    fn sample_keys(
+        &self,
+        rows: &RecordBatch,
+        frame_of_row: &[usize],
+        frames: &FrameBatch,
+    ) -> Result<u64, Error> {
         let step = (rows.num_rows() / KEYS_SAMPLED).max(1);
         let sampled: Vec<usize> = (0..rows.num_rows()).step_by(step).take(KEYS_SAMPLED).collect();
         let Some(column) = rows.column_by_name(&self.options.key) else { return Ok(0) };
@@ -348,7 +376,9 @@ impl StreamDecoder {
         let mismatches = sampled.iter().enumerate().filter(|(at, row)| {
             let Some(key) = frames.get(frame_of_row[**row]).key else { return false };
             // A serialised key (Confluent's framing, a length before the text) ends with the text.
-            text.is_valid(*at) && !key.ends_with(text.value(*at).as_bytes()) && std::str::from_utf8(key).is_ok()
+            text.is_valid(*at)
+                && !key.ends_with(text.value(*at).as_bytes())
+                && std::str::from_utf8(key).is_ok()
         });
         Ok(mismatches.count() as u64)
     }
@@ -389,4 +419,3 @@ fn event_time(source: &ArrayRef, unit: Option<TimestampUnit>) -> Result<ArrayRef
     };
     Ok(Arc::new(micros.with_timezone(TIMESTAMP_ZONE)))
 }
-

@@ -68,8 +68,7 @@ const DE: &[City] = &[
     city("Hamburg", 53.55, 9.99, "Europe/Berlin"),
     city("Munich", 48.14, 11.58, "Europe/Berlin"),
 ];
-const FR: &[City] =
-    &[city("Paris", 48.86, 2.35, "Europe/Paris"), city("Lyon", 45.76, 4.84, "Europe/Paris")];
+const FR: &[City] = &[city("Paris", 48.86, 2.35, "Europe/Paris"), city("Lyon", 45.76, 4.84, "Europe/Paris")];
 const ES: &[City] =
     &[city("Madrid", 40.42, -3.70, "Europe/Madrid"), city("Barcelona", 41.39, 2.17, "Europe/Madrid")];
 const CH: &[City] = &[city("Zurich", 47.38, 8.54, "Europe/Zurich")];

@@ -189,7 +189,7 @@ impl Population {
 
     /// The experiments that a user is part of.
     pub fn experiments(&self, user: u64) -> &'static [&'static str] {
-        *pick(&EXPERIMENTS, self.ask(user, Trait::Experiments))
+        pick::<&[&str]>(&EXPERIMENTS, self.ask(user, Trait::Experiments))
     }
 
     /// A number that stays the same for the user and `choice`: where the user likes to shop.

@@ -11,8 +11,8 @@
 //! bounded however long a store is away.
 
 pub mod cadence;
-pub mod publication;
 mod progress;
+pub mod publication;
 pub mod publisher;
 pub mod worker;
 
@@ -271,7 +271,10 @@ impl Pipeline {
             source.pause(paused)?;
             let events = self.inbox.len();
             if paused {
-                tracing::warn!(events, "reading is paused: the batch is full, and the store is not done with the last");
+                tracing::warn!(
+                    events,
+                    "reading is paused: the batch is full, and the store is not done with the last"
+                );
             } else {
                 tracing::info!("reading goes on");
             }
@@ -343,7 +346,12 @@ impl Pipeline {
     }
 
     /// What was read is published and committed before it is given up.
-    fn revoke(&mut self, source: &mut dyn Source, partitions: &[PartitionId], lost: bool) -> Result<(), Error> {
+    fn revoke(
+        &mut self,
+        source: &mut dyn Source,
+        partitions: &[PartitionId],
+        lost: bool,
+    ) -> Result<(), Error> {
         for partition in partitions {
             self.inbox.forget(*partition);
         }
@@ -405,7 +413,8 @@ impl Pipeline {
             let end = self.inbox.end(*id);
             if let Some(high) = end.high {
                 let drained = end.drained_to.is_some_and(|offset| offset >= high);
-                let reached = if drained && state.acknowledged >= state.delivered { high } else { state.acknowledged };
+                let reached =
+                    if drained && state.acknowledged >= state.delivered { high } else { state.acknowledged };
                 self.shared.metrics.consumer_lag(*id, (high - reached).max(0));
             }
         }
@@ -460,7 +469,7 @@ impl Pipeline {
     fn report(&mut self, report: &Publication) {
         let metrics = &self.shared.metrics;
         metrics.batch_events(report.events());
-        metrics.batch_seconds(Stage::Evaluate, report.begun.elapsed());
+        metrics.batch_seconds(Stage::Evaluate, report.computed_in);
         for (stream, counts) in &report.streams {
             let rejected: u64 = report
                 .letters

@@ -1,6 +1,6 @@
 //! What a turn hands over to be published, and what there is to say of it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::frame::{FrameBatch, PartitionId, Rejected, StreamId};
 use crate::sink::Writes;
@@ -61,6 +61,8 @@ pub struct Publication {
     pub wall: EventTime,
     /// When the turn began.
     pub begun: Instant,
+    /// How long it took until this was complete.
+    pub computed_in: Duration,
     /// The commands for the store.
     pub writes: Writes,
     /// What becomes dead letters.
@@ -81,6 +83,7 @@ impl Publication {
         Self {
             wall,
             begun: Instant::now(),
+            computed_in: Duration::ZERO,
             writes: Writes::default(),
             letters: Vec::new(),
             commits: Vec::new(),
@@ -108,6 +111,7 @@ impl Publication {
         Self {
             wall: self.wall,
             begun: self.begun,
+            computed_in: self.computed_in,
             writes: Writes::default(),
             letters,
             commits: self.commits.clone(),

@@ -134,9 +134,10 @@ impl Publisher {
                     self.metrics.redis_writes(RedisStatus::Retried, 1);
                     if said.is_none_or(|last| last.elapsed() >= AGAIN) {
                         said = Some(Instant::now());
-                        match error.fault() {
-                            Fault::User => tracing::error!("{error}; reading waits until that is mended"),
-                            _ => tracing::warn!("{error}; tried again, and reading waits meanwhile"),
+                        if error.fault() == Fault::User {
+                            tracing::error!("{error}; reading waits until that is mended");
+                        } else {
+                            tracing::warn!("{error}; tried again, and reading waits meanwhile");
                         }
                     }
                 }
@@ -162,9 +163,14 @@ impl Publisher {
             for (stream, counts) in &publication.streams {
                 if view.streams.contains(stream) {
                     // Clocks of machines differ a little: nothing is fresher than now.
-                    #[expect(clippy::cast_precision_loss, reason = "milliseconds of freshness are far below 2^53")]
-                    let seconds =
-                        counts.timestamps_ms.iter().map(|timestamp| ((now - timestamp).max(0) as f64 / 1000.0, 1));
+                    #[expect(
+                        clippy::cast_precision_loss,
+                        reason = "milliseconds of freshness are far below 2^53"
+                    )]
+                    let seconds = counts
+                        .timestamps_ms
+                        .iter()
+                        .map(|timestamp| ((now - timestamp).max(0) as f64 / 1000.0, 1));
                     self.metrics.freshness(index, seconds);
                 }
             }

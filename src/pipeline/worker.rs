@@ -226,6 +226,7 @@ impl Worker {
         self.evaluate(silences, wall, &mut publication)?;
         self.expire()?;
         self.report(&mut publication);
+        publication.computed_in = publication.begun.elapsed();
         Ok(publication)
     }
 
@@ -254,7 +255,9 @@ impl Worker {
 
     fn ingest_part(&mut self, frames: FrameBatch, publication: &mut Publication) -> Result<(), Error> {
         let id = frames.partition;
-        let (Some(decoder), Some(partition)) = (self.decoders.get_mut(&id.stream), self.partitions.get_mut(&id)) else {
+        let (Some(decoder), Some(partition)) =
+            (self.decoders.get_mut(&id.stream), self.partitions.get_mut(&id))
+        else {
             return Ok(());
         };
         let mut missing = BTreeMap::new();
@@ -379,7 +382,8 @@ impl Worker {
                     continue;
                 }
                 let clocks = self.partitions_of(streams, id).map(|(id, partition)| {
-                    let silence = silences.iter().find(|(known, _)| *known == id).map(|(_, silence)| *silence);
+                    let silence =
+                        silences.iter().find(|(known, _)| *known == id).map(|(_, silence)| *silence);
                     (partition.clock, silence.unwrap_or_default())
                 });
                 let Some(now) = shard_now(&self.options, clocks) else { continue };
@@ -418,7 +422,10 @@ impl Worker {
                 if again {
                     view.complained_at = Some(wall);
                     let evaluate::Error::Query { source, .. } = &error;
-                    tracing::error!(view = view.view.name, "{error}, its features stay as they are: {source}");
+                    tracing::error!(
+                        view = view.view.name,
+                        "{error}, its features stay as they are: {source}"
+                    );
                 }
                 None
             }
@@ -488,7 +495,11 @@ impl Worker {
     }
 
     /// The partitions of a shard, in order.
-    fn partitions_of(&self, streams: &[StreamId], shard: ShardId) -> impl Iterator<Item = (PartitionId, &Partition)> {
+    fn partitions_of(
+        &self,
+        streams: &[StreamId],
+        shard: ShardId,
+    ) -> impl Iterator<Item = (PartitionId, &Partition)> {
         self.partitions
             .iter()
             .filter(move |(id, _)| {

@@ -101,7 +101,10 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let group = chunk.iter().enumerate().fold(0_u32, |group, (i, byte)| group | (u32::from(*byte) << (16 - 8 * i)));
+        let group = chunk
+            .iter()
+            .enumerate()
+            .fold(0_u32, |group, (i, byte)| group | (u32::from(*byte) << (16 - 8 * i)));
         for digit in 0..4 {
             if digit <= chunk.len() {
                 let index = (group >> (18 - 6 * digit)) & 63;
@@ -144,7 +147,9 @@ mod tests {
 
     #[test]
     fn base64_of_every_length() {
-        for (plain, encoded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("user:pass", "dXNlcjpwYXNz")] {
+        for (plain, encoded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("user:pass", "dXNlcjpwYXNz")]
+        {
             assert_eq!(base64(plain.as_bytes()), encoded);
         }
     }

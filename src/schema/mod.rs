@@ -5,8 +5,8 @@ mod answer;
 mod directory;
 mod inline;
 mod registry;
-pub mod writers;
 pub mod shipped;
+pub mod writers;
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -61,7 +61,9 @@ impl Error {
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Unavailable { .. } => Fault::Outside,
-            Self::Refused { .. } | Self::NoSubject { .. } | Self::Unusable { .. } | Self::Options(_) => Fault::User,
+            Self::Refused { .. } | Self::NoSubject { .. } | Self::Unusable { .. } | Self::Options(_) => {
+                Fault::User
+            }
         }
     }
 }
@@ -115,9 +117,12 @@ pub struct Cached<S> {
     clock: Arc<dyn Clock>,
 
     ids: HashMap<u32, Remembered<Option<Arc<str>>>>,
-    subjects: HashMap<(String, Option<u32>), Remembered<(u32, Arc<str>)>>,
+    subjects: HashMap<SubjectVersion, Remembered<(u32, Arc<str>)>>,
     failed: Option<(EventTime, Error)>,
 }
+
+/// A subject, and one of its versions or the latest.
+type SubjectVersion = (String, Option<u32>);
 
 #[derive(Debug, Clone)]
 struct Remembered<T> {
@@ -277,7 +282,9 @@ mod tests {
     fn a_registry_that_failed_is_left_alone_for_ten_seconds_but_known_schemas_are_there() {
         let (mut cached, clock, calls) = cached();
         assert!(cached.by_id(1).is_ok());
-        assert!(cached.by_id(99).is_err() && cached.by_id(2).is_err() && cached.by_subject("s", None).is_err());
+        assert!(
+            cached.by_id(99).is_err() && cached.by_id(2).is_err() && cached.by_subject("s", None).is_err()
+        );
         assert!(cached.by_id(1).is_ok());
         assert_eq!(*calls.lock().unwrap(), 2);
         clock.forward(10);

@@ -145,7 +145,8 @@ impl Registry {
             }
             let Some(referred) = self.ask(&subject_path(&reference.subject, Some(reference.version)))? else {
                 let Reference { name, subject, version } = reference;
-                let reason = format!("it refers to `{name}`, and subject `{subject}` has no version {version}");
+                let reason =
+                    format!("it refers to `{name}`, and subject `{subject}` has no version {version}");
                 return Err(unusable(reason));
             };
             definitions.insert(reference.name, parse(&referred.schema).map_err(unusable)?);
@@ -172,7 +173,9 @@ impl Schemas for Registry {
         let Some(found) = self.ask(&subject_path(subject, version))? else {
             return Err(Error::NoSubject { wanted });
         };
-        let id = found.id.ok_or_else(|| Error::Unusable { what: wanted.clone(), reason: "it has no id".to_owned() })?;
+        let id = found
+            .id
+            .ok_or_else(|| Error::Unusable { what: wanted.clone(), reason: "it has no id".to_owned() })?;
         Ok((id, self.whole(&wanted, found)?))
     }
 }
@@ -184,7 +187,9 @@ fn parse(schema: &str) -> Result<Value, String> {
 type Certificates = Vec<ureq::tls::Certificate<'static>>;
 
 fn certificates(file: &Path) -> Result<Certificates, Error> {
-    let wrong = |reason: String| Error::Options(format!("{} cannot be used for certificates: {reason}", file.display()));
+    let wrong = |reason: String| {
+        Error::Options(format!("{} cannot be used for certificates: {reason}", file.display()))
+    };
     let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
     let mut certificates = Vec::new();
     for item in parse_pem(&pem) {
@@ -198,7 +203,9 @@ fn certificates(file: &Path) -> Result<Certificates, Error> {
 fn system_certificates() -> Result<Certificates, Error> {
     match SYSTEM_CERTIFICATES.iter().map(Path::new).find(|file| file.is_file()) {
         Some(file) => certificates(file),
-        None => Err(Error::Options("the system has no certificates: name a file of them as `ca_cert`".to_owned())),
+        None => {
+            Err(Error::Options("the system has no certificates: name a file of them as `ca_cert`".to_owned()))
+        }
     }
 }
 
@@ -229,10 +236,17 @@ mod tests {
                     .map(Result::unwrap)
                     .take_while(|line| !line.is_empty())
                     .collect();
-                assert!(head.iter().any(|line| line.eq_ignore_ascii_case("authorization: Basic dXNlcjpwYXNz")), "{head:?}");
+                assert!(
+                    head.iter().any(|line| line.eq_ignore_ascii_case("authorization: Basic dXNlcjpwYXNz")),
+                    "{head:?}"
+                );
                 asked.push(head[0].split(' ').nth(1).unwrap().to_owned());
                 let length = body.len();
-                write!(connection, "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+                write!(
+                    connection,
+                    "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+                )
+                .unwrap();
             }
             asked
         });

@@ -51,7 +51,9 @@ impl Writers {
                     return Ok(Arc::clone(schema));
                 }
                 let Some(registry) = &self.registry else {
-                    return Err("no registry is configured, and the stream's `schema_ids` do not have it".to_owned());
+                    return Err(
+                        "no registry is configured, and the stream's `schema_ids` do not have it".to_owned()
+                    );
                 };
                 match registry.lock().unwrap_or_else(PoisonError::into_inner).by_id(id) {
                     Ok(Some(schema)) => Ok(schema),

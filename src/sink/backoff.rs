@@ -31,7 +31,7 @@ impl Backoff {
         let quarter = ceiling / 4;
         // 256 steps are finer than any timer of use here.
         let step = u32::from(self.random().to_le_bytes()[7]);
-        ceiling - quarter * step / 256
+        ceiling.saturating_sub(quarter * step / 256)
     }
 
     /// After a success: the next delay is the shortest again.

@@ -224,7 +224,12 @@ impl Encoder {
         resp::push_array(out, 2);
         resp::push_bulk(out, b"DEL");
         let name = resp::push_bulk(out, &self.redis_key(key));
-        writes.entries.push(Entry { start, end: writes.bytes.len(), replies: 1, key: (name.start, name.end) });
+        writes.entries.push(Entry {
+            start,
+            end: writes.bytes.len(),
+            replies: 1,
+            key: (name.start, name.end),
+        });
     }
 
     /// Lets an entity's hash live for another TTL. `key` is what [`Bound::key`] gave.

@@ -134,7 +134,8 @@ fn apply(hashes: &mut BTreeMap<String, StoredHash>, command: &[&[u8]]) -> Result
         [b"DEL", key] => drop(hashes.remove(&text(key))),
         [b"PEXPIRE", key, ttl_ms] => {
             if let Some(hash) = hashes.get_mut(&text(key)) {
-                let ttl_ms = text(ttl_ms).parse().map_err(|_| refused("PEXPIRE without a number".to_owned()))?;
+                let ttl_ms =
+                    text(ttl_ms).parse().map_err(|_| refused("PEXPIRE without a number".to_owned()))?;
                 hash.ttl_ms = Some(ttl_ms);
             }
         }

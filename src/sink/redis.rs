@@ -246,7 +246,8 @@ fn stretches(entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
     let mut rest = entries;
     std::iter::from_fn(move || {
         let start = rest.first()?.start;
-        let fitting = rest.iter().take(STRETCH_ENTRIES).take_while(|entry| entry.end - start <= STRETCH_BYTES).count();
+        let fitting =
+            rest.iter().take(STRETCH_ENTRIES).take_while(|entry| entry.end - start <= STRETCH_BYTES).count();
         let (stretch, behind) = rest.split_at(fitting.max(1));
         rest = behind;
         Some(stretch)
@@ -259,7 +260,10 @@ fn run_id(connection: &mut Connection) -> Result<Option<String>, Failure> {
     match request(connection, &[b"INFO", b"server"]) {
         Ok(reply) => {
             let info = text(&reply).unwrap_or_default();
-            Ok(info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|run_id| run_id.trim().to_owned()))
+            Ok(info
+                .lines()
+                .find_map(|line| line.strip_prefix("run_id:"))
+                .map(|run_id| run_id.trim().to_owned()))
         }
         Err(Failure::Refused(reason)) if reason.starts_with("NOPERM") => {
             warn!(reason, "without the right to INFO, a Redis that lost its data is not noticed");
@@ -277,7 +281,8 @@ fn scan(
 ) -> Result<(), Failure> {
     let mut cursor = "0".to_owned();
     loop {
-        let parts: [&[u8]; 6] = [b"SCAN", cursor.as_bytes(), b"MATCH", pattern.as_bytes(), b"COUNT", SCAN_COUNT];
+        let parts: [&[u8]; 6] =
+            [b"SCAN", cursor.as_bytes(), b"MATCH", pattern.as_bytes(), b"COUNT", SCAN_COUNT];
         let reply = request(connection, &parts)?;
         let Value::Array(parts) = reply else { return Ok(()) };
         let [next, Value::Array(found)] = parts.as_slice() else { return Ok(()) };
@@ -295,13 +300,15 @@ mod tests {
 
     #[test]
     fn stretches_hold_so_many_entries_and_bytes() {
-        let entry = |start: usize, len: usize| Entry { start, end: start + len, replies: 2, key: (start, start) };
+        let entry =
+            |start: usize, len: usize| Entry { start, end: start + len, replies: 2, key: (start, start) };
         let lengths = |entries: &[Entry]| stretches(entries).map(<[Entry]>::len).collect::<Vec<_>>();
         assert_eq!(lengths(&[]), Vec::<usize>::new());
         let small: Vec<Entry> = (0..1100).map(|index| entry(index * 10, 10)).collect();
         assert_eq!(lengths(&small), [512, 512, 76]);
         let half = STRETCH_BYTES / 2;
-        let large = [entry(0, 10), entry(10, 2 * half + 1), entry(2 * half + 11, half), entry(3 * half + 11, half)];
+        let large =
+            [entry(0, 10), entry(10, 2 * half + 1), entry(2 * half + 11, half), entry(3 * half + 11, half)];
         assert_eq!(lengths(&large), [1, 1, 2]);
     }
 }

@@ -94,6 +94,37 @@ pub(super) struct Mailbox {
     ends: Mutex<HashMap<(String, i32), (i64, i64)>>,
     closing: AtomicBool,
     defer: bool,
+    /// Errors said already, so that one that stays is not said at every attempt.
+    said: Mutex<HashMap<String, Instant>>,
+}
+
+impl Mailbox {
+    /// Says an error once a minute; all that come here pass by themselves.
+    fn say(&self, error: &KafkaError) {
+        /// Said again after this long.
+        const AGAIN: Duration = Duration::from_secs(60);
+        /// Different errors remembered; more are not worth telling apart.
+        const MOST: usize = 1000;
+        let text = error.to_string();
+        let now = Instant::now();
+        let mut said = self.said.lock().expect("no holder panics");
+        if said.get(&text).is_some_and(|last| now.duration_since(*last) < AGAIN) {
+            return;
+        }
+        let hint = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                "; it is read as soon as it is there"
+            }
+            Some(RDKafkaErrorCode::Authentication) => "; check the credentials among the Kafka properties",
+            Some(RDKafkaErrorCode::AllBrokersDown) => "; tried again until one answers",
+            _ => "",
+        };
+        tracing::warn!("Kafka: {text}{hint}");
+        if said.len() >= MOST {
+            said.clear();
+        }
+        said.insert(text, now);
+    }
 }
 
 impl ClientContext for Mailbox {
@@ -103,7 +134,8 @@ impl ClientContext for Mailbox {
             for (number, partition) in topic.partitions {
                 if number >= 0 {
                     // The last stable offset is the end for who reads committed events only.
-                    let high = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
+                    let high =
+                        if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
                     ends.insert((name.clone(), number), (high, partition.eof_offset));
                 }
             }
@@ -112,7 +144,10 @@ impl ClientContext for Mailbox {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => {
                 tracing::warn!(target: "kafka", facility, "{message}");
             }
             _ => tracing::debug!(target: "kafka", facility, "{message}"),
@@ -120,14 +155,29 @@ impl ClientContext for Mailbox {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(target: "kafka", "{error}: {reason}");
+        // The end of a partition is no error; it is asked for so that the statistics have it.
+        if matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::PartitionEOF)) {
+            return;
+        }
+        tracing::debug!(target: "kafka", "{error}: {reason}");
+        self.say(&error);
     }
 }
 
 impl ConsumerContext for Mailbox {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let named =
-            || partitions.elements().iter().map(|one| (one.topic().to_owned(), one.partition())).collect::<Vec<_>>();
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        error: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let named = || {
+            partitions
+                .elements()
+                .iter()
+                .map(|one| (one.topic().to_owned(), one.partition()))
+                .collect::<Vec<_>>()
+        };
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let assigned = error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if !self.defer || self.closing.load(Ordering::Relaxed) {
@@ -176,8 +226,6 @@ pub struct KafkaSource {
     begun: bool,
     assigned: Vec<PartitionId>,
     paused: bool,
-    /// Errors said already, so that one that stays is not said every second.
-    said: HashMap<String, Instant>,
 }
 
 impl KafkaSource {
@@ -193,7 +241,10 @@ impl KafkaSource {
             .set("auto.offset.reset", "earliest")
             .set("fetch.queue.backoff.ms", "10")
             .set("topic.metadata.refresh.interval.ms", "30000")
-            .set("partition.assignment.strategy", if options.copartitioned { "range" } else { "cooperative-sticky" });
+            .set(
+                "partition.assignment.strategy",
+                if options.copartitioned { "range" } else { "cooperative-sticky" },
+            );
         for (name, value) in &options.properties {
             config.set(name, value);
         }
@@ -206,8 +257,7 @@ impl KafkaSource {
         let mailbox = Mailbox { defer: true, ..Mailbox::default() };
         let consumer: BaseConsumer<Mailbox> =
             config.create_with_context(mailbox).map_err(failed("set up the Kafka consumer"))?;
-        let source =
-            Self { options, consumer, begun: false, assigned: Vec::new(), paused: false, said: HashMap::new() };
+        let source = Self { options, consumer, begun: false, assigned: Vec::new(), paused: false };
         source.refuse_company()?;
         let topics: Vec<&str> = source.options.topics.iter().map(|(_, topic)| topic.as_str()).collect();
         source.consumer.subscribe(&topics).map_err(failed("subscribe"))?;
@@ -244,7 +294,10 @@ impl KafkaSource {
         self.options.topics.iter().find(|(id, _)| *id == stream).map_or("", |(_, topic)| topic.as_str())
     }
 
-    fn list(&self, partitions: impl IntoIterator<Item = (PartitionId, Offset)>) -> Result<TopicPartitionList, Error> {
+    fn list(
+        &self,
+        partitions: impl IntoIterator<Item = (PartitionId, Offset)>,
+    ) -> Result<TopicPartitionList, Error> {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in partitions {
             list.add_partition_offset(self.topic_of(partition.stream), partition.partition, offset)
@@ -281,8 +334,10 @@ impl KafkaSource {
     /// Where each of these partitions begins.
     fn begin(&self, partitions: &[PartitionId]) -> Result<Vec<Assignment>, Error> {
         let ask = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
-        let committed =
-            self.consumer.committed_offsets(ask, ANSWER_WITHIN).map_err(failed("read the committed offsets"))?;
+        let committed = self
+            .consumer
+            .committed_offsets(ask, ANSWER_WITHIN)
+            .map_err(failed("read the committed offsets"))?;
         let start_from = if self.begun { StartFrom::Committed } else { self.options.start_from };
         let by_time = match start_from {
             StartFrom::Timestamp(time) => Some(self.at_time(partitions, time)?),
@@ -318,7 +373,8 @@ impl KafkaSource {
     }
 
     fn at_time(&self, partitions: &[PartitionId], time: EventTime) -> Result<Vec<Option<i64>>, Error> {
-        let ask = self.list(partitions.iter().map(|partition| (*partition, Offset::Offset(time.millis().max(0)))))?;
+        let ask =
+            self.list(partitions.iter().map(|partition| (*partition, Offset::Offset(time.millis().max(0)))))?;
         let found =
             self.consumer.offsets_for_times(ask, ANSWER_WITHIN).map_err(failed("look up offsets by time"))?;
         Ok(partitions
@@ -342,36 +398,23 @@ impl KafkaSource {
                 .filter(|partition| self.topic_of(partition.stream) == topic.as_str())
                 .count();
             if assigned < partitions {
-                return Err(Error::NotAlone { view: view.clone(), topic: topic.clone(), partitions, assigned });
+                return Err(Error::NotAlone {
+                    view: view.clone(),
+                    topic: topic.clone(),
+                    partitions,
+                    assigned,
+                });
             }
         }
         Ok(())
     }
 
-    /// Says an error once a minute; all that come here pass by themselves.
-    fn say(&mut self, error: &KafkaError) {
-        /// Said again after this long.
-        const AGAIN: Duration = Duration::from_secs(60);
-        let text = error.to_string();
-        let now = Instant::now();
-        if self.said.get(&text).is_some_and(|last| now.duration_since(*last) < AGAIN) {
-            return;
-        }
-        let hint = match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                "; it is read as soon as it is there"
-            }
-            Some(RDKafkaErrorCode::Authentication) => "; check the credentials among the Kafka properties",
-            _ => "",
-        };
-        tracing::warn!("Kafka: {text}{hint}");
-        self.said.insert(text, now);
-    }
-
     fn note_ends(&self, inbox: &mut Inbox, drained: bool) {
         let ends = self.consumer.context().ends.lock().expect("no holder panics");
         for partition in &self.assigned {
-            let Some((high, eof)) = ends.get(&(self.topic_of(partition.stream).to_owned(), partition.partition)) else {
+            let Some((high, eof)) =
+                ends.get(&(self.topic_of(partition.stream).to_owned(), partition.partition))
+            else {
                 continue;
             };
             inbox.set_end(*partition, |end| {
@@ -418,7 +461,6 @@ impl Source for KafkaSource {
             if full {
                 return Ok(None);
             }
-            let mut failure = None;
             match self.consumer.poll(left.min(POLL_SLICE)) {
                 Some(Ok(message)) => {
                     let topic = message.topic();
@@ -435,15 +477,12 @@ impl Source for KafkaSource {
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
-                Some(Err(error)) => failure = Some(error),
+                Some(Err(error)) => self.consumer.context().say(&error),
                 None => {
                     // Nothing waits: all that the statistics say was fetched has been handed over.
                     self.note_ends(inbox, true);
                     since_check = 0;
                 }
-            }
-            if let Some(error) = failure {
-                self.say(&error);
             }
             if left.is_zero() {
                 self.note_ends(inbox, false);
@@ -453,8 +492,7 @@ impl Source for KafkaSource {
     }
 
     fn assign(&mut self, assignments: &[Assignment]) -> Result<(), Error> {
-        let list =
-            self.list(assignments.iter().map(|one| (one.partition, Offset::Offset(one.read_from))))?;
+        let list = self.list(assignments.iter().map(|one| (one.partition, Offset::Offset(one.read_from))))?;
         let given = match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&list),
             _ => {
@@ -493,7 +531,8 @@ impl Source for KafkaSource {
         }
         let mut list = TopicPartitionList::new();
         for commit in commits {
-            let mut one = list.add_partition(self.topic_of(commit.partition.stream), commit.partition.partition);
+            let mut one =
+                list.add_partition(self.topic_of(commit.partition.stream), commit.partition.partition);
             one.set_offset(Offset::Offset(commit.offset)).map_err(failed("name an offset"))?;
             one.set_metadata(position::metadata(commit));
         }
@@ -507,7 +546,8 @@ impl Source for KafkaSource {
         }
         self.paused = paused;
         let list = self.list(self.assigned.iter().map(|partition| (*partition, Offset::Invalid)))?;
-        if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) }.map_err(failed("pause or resume"))
+        if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) }
+            .map_err(failed("pause or resume"))
     }
 }
 
@@ -515,7 +555,8 @@ impl Drop for KafkaSource {
     fn drop(&mut self) {
         // From here on a rebalance has nobody to wait for.
         self.consumer.context().closing.store(true, Ordering::Relaxed);
-        let pending = std::mem::take(&mut *self.consumer.context().rebalances.lock().expect("no holder panics"));
+        let pending =
+            std::mem::take(&mut *self.consumer.context().rebalances.lock().expect("no holder panics"));
         if !pending.is_empty() {
             let _ = self.consumer.unassign();
         }

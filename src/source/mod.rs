@@ -73,10 +73,11 @@ impl Inbox {
     /// Appends an event.
     pub fn push(&mut self, partition: PartitionId, frame: Frame<'_>) {
         if self.batches.get(self.last).is_none_or(|batch| batch.partition != partition) {
-            self.last = self.batches.iter().position(|batch| batch.partition == partition).unwrap_or_else(|| {
-                self.batches.push(FrameBatch::new(partition));
-                self.batches.len() - 1
-            });
+            self.last =
+                self.batches.iter().position(|batch| batch.partition == partition).unwrap_or_else(|| {
+                    self.batches.push(FrameBatch::new(partition));
+                    self.batches.len() - 1
+                });
         }
         self.batches[self.last].push(frame);
         self.events += 1;
@@ -157,7 +158,9 @@ pub enum Error {
         source: rdkafka::error::KafkaError,
     },
     /// A view needs all partitions, and this process has only some.
-    #[error("view `{view}` is one shard over all {partitions} partitions of `{topic}`, and this process was given {assigned}: another member of the consumer group has the rest")]
+    #[error(
+        "view `{view}` is one shard over all {partitions} partitions of `{topic}`, and this process was given {assigned}: another member of the consumer group has the rest"
+    )]
     NotAlone {
         /// The view.
         view: String,

@@ -33,7 +33,9 @@ pub enum Bound {
 
 /// What is no [`Bound`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is none of beginning, end, a time (2026-01-31T12:00:00Z, or milliseconds since the epoch), offsets (0:1200,1:900, or transactions/0:1200)")]
+#[error(
+    "`{0}` is none of beginning, end, a time (2026-01-31T12:00:00Z, or milliseconds since the epoch), offsets (0:1200,1:900, or transactions/0:1200)"
+)]
 pub struct NoBound(String);
 
 impl FromStr for Bound {
@@ -114,7 +116,10 @@ impl RangeSource {
     /// When the broker does not answer, or the topic does not hold the stretch.
     pub fn open(options: Options) -> Result<Self, Error> {
         let mut config = client_config(&options.brokers, &options.properties);
-        config.set("enable.auto.commit", "false").set("enable.partition.eof", "true").set("group.id", "windrow-replay");
+        config
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("group.id", "windrow-replay");
         let consumer: BaseConsumer<Mailbox> =
             config.create_with_context(Mailbox::default()).map_err(failed("set up the Kafka consumer"))?;
         let mut source = Self { options, consumer, pending: None, open: Vec::new() };
@@ -140,10 +145,17 @@ impl RangeSource {
             .consumer
             .fetch_metadata(Some(topic), ANSWER_WITHIN)
             .map_err(failed(format!("read the partitions of topic `{topic}`")))?;
-        let partitions: Vec<i32> =
-            metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
+        let partitions: Vec<i32> = metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions())
+            .map(|partition| partition.id())
+            .collect();
         if partitions.is_empty() {
-            return Err(Error::OutOfRange(format!("topic `{topic}` of stream `{}` is not there", stream.name)));
+            return Err(Error::OutOfRange(format!(
+                "topic `{topic}` of stream `{}` is not there",
+                stream.name
+            )));
         }
         if let Bound::Offsets(offsets) = &self.options.from {
             for (name, partition, _) in offsets {
@@ -161,7 +173,9 @@ impl RangeSource {
                 .consumer
                 .fetch_watermarks(topic, partition, ANSWER_WITHIN)
                 .map_err(failed(format!("read the offsets of topic `{topic}`")))?;
-            let Some(from) = self.resolve(&self.options.from, stream, partition, low, high)? else { continue };
+            let Some(from) = self.resolve(&self.options.from, stream, partition, low, high)? else {
+                continue;
+            };
             let to = self.resolve(&self.options.to, stream, partition, low, high)?.unwrap_or(high);
             if from < low || from > high || to > high {
                 return Err(Error::OutOfRange(format!(
@@ -237,7 +251,9 @@ impl RangeSource {
 
     /// The Kafka timestamp of the first event at or after an offset.
     fn time_of(&self, topic: &str, partition: i32, offset: i64) -> Result<Option<EventTime>, Error> {
-        self.consumer.assign(&one(topic, partition, Offset::Offset(offset))?).map_err(failed("read an event"))?;
+        self.consumer
+            .assign(&one(topic, partition, Offset::Offset(offset))?)
+            .map_err(failed("read an event"))?;
         let deadline = Instant::now() + ANSWER_WITHIN;
         let mut time = None;
         while Instant::now() < deadline {
@@ -275,10 +291,9 @@ impl Source for RangeSource {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.consumer.poll(left) {
                 Some(Ok(message)) => {
-                    let at = self
-                        .open
-                        .iter()
-                        .position(|(topic, id, _)| topic == message.topic() && id.partition == message.partition());
+                    let at = self.open.iter().position(|(topic, id, _)| {
+                        topic == message.topic() && id.partition == message.partition()
+                    });
                     let Some(at) = at else { continue };
                     let (topic, partition, end) = &self.open[at];
                     if message.offset() < *end {
@@ -346,7 +361,8 @@ impl Source for RangeSource {
         for (topic, partition, _) in &self.open {
             list.add_partition(topic, partition.partition);
         }
-        if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) }.map_err(failed("pause or resume"))
+        if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) }
+            .map_err(failed("pause or resume"))
     }
 }
 

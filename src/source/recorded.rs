@@ -21,7 +21,9 @@ impl RecordedSource {
     pub fn new(batches: Vec<FrameBatch>) -> Self {
         let mut assignments: Vec<Assignment> = Vec::new();
         for batch in &batches {
-            let (Some(first), Some(end)) = (batch.iter().next().map(|frame| frame.offset), batch.next_offset()) else {
+            let (Some(first), Some(end)) =
+                (batch.iter().next().map(|frame| frame.offset), batch.next_offset())
+            else {
                 continue;
             };
             match assignments.iter_mut().find(|known| known.partition == batch.partition) {

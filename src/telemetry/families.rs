@@ -3,18 +3,27 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    PullingGauge, Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, PullingGauge, Registry,
 };
 
 /// Registers a metric.
-pub(super) fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
+pub(super) fn registered<M: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<M>,
+) -> M {
     let metric = metric.expect("names and labels are written here and are right");
     registry.register(Box::new(metric.clone())).expect("each name is registered once");
     metric
 }
 
-pub(super) fn counters(registry: &Registry, name: &str, help: &str, label: &str, values: &[&str]) -> Vec<IntCounter> {
+pub(super) fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: &[&str],
+) -> Vec<IntCounter> {
     let family = registered(registry, IntCounterVec::new(Opts::new(name, help), &[label]));
     values.iter().map(|value| family.with_label_values(&[*value])).collect()
 }
@@ -35,7 +44,13 @@ pub(super) fn counters_by_two(
     counters
 }
 
-pub(super) fn gauges(registry: &Registry, name: &str, help: &str, label: &str, values: &[&str]) -> Vec<IntGauge> {
+pub(super) fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: &[&str],
+) -> Vec<IntGauge> {
     let family = registered(registry, IntGaugeVec::new(Opts::new(name, help), &[label]));
     values.iter().map(|value| family.with_label_values(&[*value])).collect()
 }
@@ -74,7 +89,8 @@ pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> Gauge {
 
 /// Version and memory.
 pub(super) fn about_the_process(registry: &Registry) {
-    let build = Opts::new("windrow_build_info", "The version that runs.").const_label("version", env!("CARGO_PKG_VERSION"));
+    let build = Opts::new("windrow_build_info", "The version that runs.")
+        .const_label("version", env!("CARGO_PKG_VERSION"));
     registered(registry, IntGauge::with_opts(build)).set(1);
     let help = "Resident memory, read when asked.";
     registered(registry, PullingGauge::new("process_resident_memory_bytes", help, Box::new(resident_bytes)));

@@ -30,7 +30,10 @@ fn router(metrics: Metrics, health: Health) -> Router {
     let healthy = get(|State(health): State<Health>| async move { verdict(health.healthy()) });
     let ready = get(|State(health): State<Health>| async move { verdict(health.ready()) });
     Router::new()
-        .route("/metrics", get(|State(metrics): State<Metrics>| async move { shown(&metrics) }).with_state(metrics))
+        .route(
+            "/metrics",
+            get(|State(metrics): State<Metrics>| async move { shown(&metrics) }).with_state(metrics),
+        )
         .route("/healthz", healthy.with_state(health.clone()))
         .route("/readyz", ready.with_state(health))
 }
@@ -68,7 +71,8 @@ mod tests {
 
     #[test]
     fn metrics_and_health_answer_until_shutdown() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let health = Health::new(Arc::new(SystemClock));
@@ -83,7 +87,10 @@ mod tests {
         assert!(answer.contains("windrow_build_info{version="), "{answer}");
         assert!(ask(address, "/healthz").starts_with("HTTP/1.1 200"));
         let answer = ask(address, "/readyz");
-        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("no partitions are assigned"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && answer.contains("no partitions are assigned"),
+            "{answer}"
+        );
         health.assigned(1);
         health.sink_answers(true);
         assert!(ask(address, "/readyz").starts_with("HTTP/1.1 200"));

@@ -24,6 +24,7 @@ const FILTER_NAMES: [&str; 2] = ["WINDROW_LOG", "RUST_LOG"];
 /// # Errors
 /// When the filter in the environment cannot be understood.
 pub fn init(format: Format) -> Result<(), String> {
+    #[expect(clippy::disallowed_methods, reason = "logging starts before there are options")]
     let given = FILTER_NAMES.iter().find_map(|name| {
         std::env::var(name).ok().filter(|filter| !filter.is_empty()).map(|filter| (*name, filter))
     });
@@ -39,8 +40,9 @@ pub fn init(format: Format) -> Result<(), String> {
 
 fn filter(given: Option<(&str, &str)>) -> Result<EnvFilter, String> {
     let (name, text) = given.unwrap_or(("the default", DEFAULT_FILTER));
-    EnvFilter::try_new(text)
-        .map_err(|error| format!("{name}=`{text}` is no log filter: {error}; for instance `info` or `windrow=debug`"))
+    EnvFilter::try_new(text).map_err(|error| {
+        format!("{name}=`{text}` is no log filter: {error}; for instance `info` or `windrow=debug`")
+    })
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ struct Families {
 impl Metrics {
     /// The metrics of these streams (name and topic, in the order of their
     /// [`StreamId`]s) and these views.
+    #[expect(clippy::too_many_lines, reason = "a list: every metric, once")]
     pub fn new(streams: &[(&str, &str)], views: &[&str]) -> Self {
         let registry = Registry::new();
         let stream_names: Vec<&str> = streams.iter().map(|(name, _)| *name).collect();
@@ -79,7 +80,13 @@ impl Metrics {
                 names,
                 &reasons,
             ),
-            window_events: gauges(&registry, "stream_window_events", "Events kept for windows.", "stream", names),
+            window_events: gauges(
+                &registry,
+                "stream_window_events",
+                "Events kept for windows.",
+                "stream",
+                names,
+            ),
             key_mismatches: counters(
                 &registry,
                 "stream_key_mismatches_total",
@@ -87,7 +94,13 @@ impl Metrics {
                 "stream",
                 names,
             ),
-            features: counters(&registry, "stream_features_computed_total", "Feature values computed.", "view", views),
+            features: counters(
+                &registry,
+                "stream_features_computed_total",
+                "Feature values computed.",
+                "view",
+                views,
+            ),
             freshness: histograms(
                 &registry,
                 "stream_freshness_seconds",
@@ -96,7 +109,13 @@ impl Metrics {
                 views,
                 &FRESHNESS_BUCKETS,
             ),
-            state_bytes: gauges(&registry, "stream_state_bytes", "Memory held by a view's state.", "view", views),
+            state_bytes: gauges(
+                &registry,
+                "stream_state_bytes",
+                "Memory held by a view's state.",
+                "view",
+                views,
+            ),
             redis_writes: counters(
                 &registry,
                 "redis_writes_total",
@@ -118,7 +137,12 @@ impl Metrics {
                 "From the start of a batch to Redis' acknowledgement.",
                 &LATENCY_BUCKETS,
             ),
-            batch_events: histogram(&registry, "stream_batch_events", "Events in a batch.", &BATCH_EVENTS_BUCKETS),
+            batch_events: histogram(
+                &registry,
+                "stream_batch_events",
+                "Events in a batch.",
+                &BATCH_EVENTS_BUCKETS,
+            ),
             clock_lag,
             consumer_lag,
             checkpoint_age: gauge(
@@ -149,7 +173,8 @@ impl Metrics {
 
     /// Counts dead letters.
     pub fn dead_letters(&self, stream: StreamId, reason: Reason, count: u64) {
-        let index = Reason::ALL.iter().position(|known| *known == reason).expect("every reason is in Reason::ALL");
+        let index =
+            Reason::ALL.iter().position(|known| *known == reason).expect("every reason is in Reason::ALL");
         self.0.dead_letters[stream.index()][index].inc_by(count);
     }
 
@@ -215,7 +240,10 @@ impl Metrics {
     /// Says how many events of a partition were not read yet.
     pub fn consumer_lag(&self, partition: PartitionId, events: i64) {
         let (_, topic) = &self.0.streams[partition.stream.index()];
-        self.0.consumer_lag.with_label_values(&[topic.as_str(), &partition.partition.to_string()]).set(events);
+        self.0
+            .consumer_lag
+            .with_label_values(&[topic.as_str(), &partition.partition.to_string()])
+            .set(events);
     }
 
     /// Takes out what was said of a partition that this process gave up.

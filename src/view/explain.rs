@@ -21,7 +21,9 @@ pub fn explain(view: &FeatureView) -> String {
     line("why", &classification.reason);
     line("cost", &format!("a batch costs what grows with: {}", classification.cost));
     match &view.sharding {
-        Sharding::ByPartition => line("shards", "one a partition; the consumer group spreads them over processes"),
+        Sharding::ByPartition => {
+            line("shards", "one a partition; the consumer group spreads them over processes")
+        }
         Sharding::Single { reason } => {
             line("shards", &format!("one over all partitions, so the view needs one process: {reason}"));
             line("", "hint: repartition the topic by the view's key, or run this view alone");
@@ -30,7 +32,11 @@ pub fn explain(view: &FeatureView) -> String {
     line("ttl", &duration_text(view.ttl));
     for (index, window) in view.windows.iter().enumerate() {
         let name = if index == 0 { "windows" } else { "" };
-        let span = if window.length < 0 { format!("-{}", crate::time::Span(-window.length)) } else { window.span().to_string() };
+        let span = if window.length < 0 {
+            format!("-{}", crate::time::Span(-window.length))
+        } else {
+            window.span().to_string()
+        };
         line(name, &format!("{span}, its edge moving in steps of {}", window.resolution));
     }
     for (index, scan) in view.scans.iter().enumerate() {
@@ -38,7 +44,13 @@ pub fn explain(view: &FeatureView) -> String {
         let columns: Vec<&str> = scan.columns.iter().map(String::as_str).collect();
         line(
             name,
-            &format!("events of `{}` for {}, {} columns: {}", scan.stream, scan.bound.span(), columns.len(), columns.join(", ")),
+            &format!(
+                "events of `{}` for {}, {} columns: {}",
+                scan.stream,
+                scan.bound.span(),
+                columns.len(),
+                columns.join(", ")
+            ),
         );
     }
     text

@@ -98,8 +98,11 @@ pub fn parse(file: &str, stem: &str, text: &str) -> Result<Header, Vec<Problem>>
             .at(Place { file: file.to_owned(), line: Some(1), column: None })
             .hint(format!("begin the file with a line such as `-- {name}: {example}`"))
     };
-    let name = |problems: &mut Vec<Problem>, what: &str, entry: Option<(u64, String)>, default: Option<&str>, example: &str| match entry
-    {
+    let name = |problems: &mut Vec<Problem>,
+                what: &str,
+                entry: Option<(u64, String)>,
+                default: Option<&str>,
+                example: &str| match entry {
         Some((line, value)) if !is_name(&value) => {
             problems.push(
                 Problem::new(format!("`{value}` cannot name {what}"))
@@ -120,7 +123,11 @@ pub fn parse(file: &str, stem: &str, text: &str) -> Result<Header, Vec<Problem>>
     let view = name(&mut problems, "view", view, Some(stem), "transaction");
     let entity = name(&mut problems, "entity", entity, None, "card");
     let key: Vec<String> = if let Some((_, value)) = key {
-        value.split(',').map(|column| column.trim().trim_matches('"').to_owned()).filter(|c| !c.is_empty()).collect()
+        value
+            .split(',')
+            .map(|column| column.trim().trim_matches('"').to_owned())
+            .filter(|c| !c.is_empty())
+            .collect()
     } else {
         problems.push(missing("key", "card_id"));
         Vec::new()
@@ -155,9 +162,12 @@ mod tests {
 
     #[test]
     fn remarks_after_an_entry_are_no_part_of_it() {
-        let header =
-            parse("a.sql", "a", "-- entity: card   -- whom\n\n-- key: a, b\n-- a free: remark\nSELECT 1 -- view: b")
-                .unwrap();
+        let header = parse(
+            "a.sql",
+            "a",
+            "-- entity: card   -- whom\n\n-- key: a, b\n-- a free: remark\nSELECT 1 -- view: b",
+        )
+        .unwrap();
         assert_eq!((header.view.as_str(), header.entity.as_str()), ("a", "card"));
         assert_eq!(header.key, ["a", "b"]);
     }
@@ -171,13 +181,19 @@ mod tests {
     #[test]
     fn everything_wrong_is_said_at_once() {
         check("SELECT 1", &["the header does not say `entity`", "the header does not say `key`"]);
-        check("-- entity: e\n-- key: k\n-- ttl: soon", &[
-            "the header's `ttl`: `soon` is not a duration: write a number with a unit of us, ms, s, m, h or d, such as `250ms` or `24h`",
-        ]);
-        check("-- entitty: e\n-- key: k\n-- key: l", &[
-            "the header has an entry that is not known: `entitty`",
-            "the header says `key` twice",
-            "the header does not say `entity`",
-        ]);
+        check(
+            "-- entity: e\n-- key: k\n-- ttl: soon",
+            &[
+                "the header's `ttl`: `soon` is not a duration: write a number with a unit of us, ms, s, m, h or d, such as `250ms` or `24h`",
+            ],
+        );
+        check(
+            "-- entitty: e\n-- key: k\n-- key: l",
+            &[
+                "the header has an entry that is not known: `entitty`",
+                "the header says `key` twice",
+                "the header does not say `entity`",
+            ],
+        );
     }
 }

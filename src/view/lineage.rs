@@ -22,13 +22,14 @@ pub struct Source {
 pub fn of(plan: &LogicalPlan, column: &Column) -> BTreeSet<Source> {
     match plan {
         LogicalPlan::TableScan(scan) => {
-            let belongs = column
-                .relation
-                .as_ref()
-                .is_none_or(|relation| relation.table() == scan.table_name.table());
+            let belongs =
+                column.relation.as_ref().is_none_or(|relation| relation.table() == scan.table_name.table());
             let has = scan.projected_schema.has_column_with_unqualified_name(&column.name);
             if belongs && has {
-                BTreeSet::from([Source { stream: scan.table_name.table().to_owned(), column: column.name.clone() }])
+                BTreeSet::from([Source {
+                    stream: scan.table_name.table().to_owned(),
+                    column: column.name.clone(),
+                }])
             } else {
                 BTreeSet::new()
             }
@@ -80,7 +81,7 @@ fn of_join(join: &Join, column: &Column) -> BTreeSet<Source> {
         JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi => (true, true),
         JoinType::Left | JoinType::LeftAnti | JoinType::LeftMark => (true, false),
         JoinType::Right | JoinType::RightAnti | JoinType::RightMark => (false, true),
-        _ => (false, false),
+        JoinType::Full => (false, false),
     };
     for (left, right) in &join.on {
         let (left, right) = (of_expr(&join.left, left), of_expr(&join.right, right));

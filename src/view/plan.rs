@@ -50,6 +50,7 @@ pub struct Planner<'a> {
     streams: &'a Streams,
     state: SessionState,
     context: SessionContext,
+    functions: Vec<String>,
 }
 
 impl<'a> Planner<'a> {
@@ -59,10 +60,19 @@ impl<'a> Planner<'a> {
         for stream in streams.iter() {
             let table = StreamTable::layout(Arc::clone(&stream.table));
             context
-                .register_table(datafusion::common::TableReference::bare(stream.name.clone()), Arc::new(table))
+                .register_table(
+                    datafusion::common::TableReference::bare(stream.name.clone()),
+                    Arc::new(table),
+                )
                 .expect("the session's own catalog takes tables");
         }
-        Self { streams, state: context.state(), context }
+        let state = context.state();
+        let functions = (state.scalar_functions().keys())
+            .chain(state.aggregate_functions().keys())
+            .chain(state.window_functions().keys())
+            .cloned()
+            .collect();
+        Self { streams, state, context, functions }
     }
 
     /// Plans every view; the names must differ.
@@ -78,9 +88,12 @@ impl<'a> Planner<'a> {
                 Ok(view) => {
                     if let Some(other) = views.iter().find(|other| other.name == view.name) {
                         problems.push(
-                            Problem::new(format!("two views are named `{}`: {} and {}", view.name, other.file, view.file))
-                                .at(Place { file: file.path.clone(), line: view.header.lines.view, column: None })
-                                .hint("rename one file, or say another name with `-- view: …` in its header"),
+                            Problem::new(format!(
+                                "two views are named `{}`: {} and {}",
+                                view.name, other.file, view.file
+                            ))
+                            .at(Place { file: file.path.clone(), line: view.header.lines.view, column: None })
+                            .hint("rename one file, or say another name with `-- view: …` in its header"),
                         );
                     } else {
                         views.push(view);
@@ -118,8 +131,9 @@ impl<'a> Planner<'a> {
         file: &ViewFile,
         resolution: Option<Span>,
     ) -> Result<(LogicalPlan, BTreeSet<Window>), Problem> {
-        let problem =
-            |error: DataFusionError| problems::of_error(name, &file.path, &file.text, self.streams, &error);
+        let problem = |error: DataFusionError| {
+            problems::of_error(name, &file.path, &file.text, self.streams, &self.functions, &error)
+        };
         let statement = self.only_select(name, file)?;
         let plan = self.state.statement_to_plan(statement).await.map_err(problem)?;
         refuse_unfit(name, file, &plan)?;
@@ -136,7 +150,9 @@ impl<'a> Planner<'a> {
             .with_recursion_limit(options.recursion_limit.get())
             .build()
             .and_then(|mut parser| parser.parse_statements())
-            .map_err(|error| problems::of_error(name, &file.path, &file.text, self.streams, &error))?;
+            .map_err(|error| {
+                problems::of_error(name, &file.path, &file.text, self.streams, &self.functions, &error)
+            })?;
         let count = parsed.len();
         let mut statements = parsed.into_iter();
         let place = Place::file(&file.path);
@@ -171,18 +187,24 @@ impl<'a> Planner<'a> {
             match columns.iter().position(|name| name == column) {
                 Some(index) => key.push(index),
                 None => problems.push(
-                    Problem::new(format!("the key of view `{}` is not one of its output columns: `{column}`", header.view))
-                        .at(at(header.lines.key))
-                        .valid("output columns", column, columns.clone()),
+                    Problem::new(format!(
+                        "the key of view `{}` is not one of its output columns: `{column}`",
+                        header.view
+                    ))
+                    .at(at(header.lines.key))
+                    .valid("output columns", column, columns.clone()),
                 ),
             }
         }
         for column in columns.iter().filter(|column| column.starts_with('_')) {
             let (line, position) = problems::find_word(&file.text, column).unzip();
             problems.push(
-                Problem::new(format!("view `{}` has an output column that begins with `_`: `{column}`", header.view))
-                    .at(Place { file: file.path.clone(), line, column: position })
-                    .hint("fields that begin with `_` are Windrow's own; give the column another name with AS"),
+                Problem::new(format!(
+                    "view `{}` has an output column that begins with `_`: `{column}`",
+                    header.view
+                ))
+                .at(Place { file: file.path.clone(), line, column: position })
+                .hint("fields that begin with `_` are Windrow's own; give the column another name with AS"),
             );
         }
         let scans = match scans_of(&self.state, &header.view, file, &plan) {
@@ -336,7 +358,8 @@ fn sharding(plan: &LogicalPlan, key: &[String], streams: &Streams) -> Sharding {
         }
         Ok(TreeNodeRecursion::Continue)
     });
-    let strangers: Vec<&String> = scanned.iter().filter(|(_, keyed)| !**keyed).map(|(name, _)| name).collect();
+    let strangers: Vec<&String> =
+        scanned.iter().filter(|(_, keyed)| !**keyed).map(|(name, _)| name).collect();
     match strangers.as_slice() {
         [] => Sharding::ByPartition,
         [name, ..] => {

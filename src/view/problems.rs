@@ -5,10 +5,19 @@ use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::error::DataFusionError as E;
 
 use super::Streams;
-use crate::error::{Place, Problem};
+use crate::error::{Place, Problem, nearest};
 
 /// Turns an error of planning `view` in `file` into a problem.
-pub fn of_error(view: &str, file: &str, sql: &str, streams: &Streams, error: &DataFusionError) -> Problem {
+///
+/// `functions` are the names of those that there are.
+pub fn of_error(
+    view: &str,
+    file: &str,
+    sql: &str,
+    streams: &Streams,
+    functions: &[String],
+    error: &DataFusionError,
+) -> Problem {
     let root = error.find_root();
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
     let place = span
@@ -27,11 +36,15 @@ pub fn of_error(view: &str, file: &str, sql: &str, streams: &Streams, error: &Da
                 let what = stream.map_or_else(
                     || format!("view `{view}` names a column that is not there: `{}`", field.name),
                     |stream| {
-                        format!("view `{view}` names a column that stream `{stream}` does not have: `{}`", field.name)
+                        format!(
+                            "view `{view}` names a column that stream `{stream}` does not have: `{}`",
+                            field.name
+                        )
                     },
                 );
                 let place = at(Some(&field.name));
-                let upper = names.iter().find(|name| name.to_lowercase() == field.name && **name != field.name);
+                let upper =
+                    names.iter().find(|name| name.to_lowercase() == field.name && **name != field.name);
                 let problem = Problem::new(what).at(place);
                 match upper {
                     Some(name) => problem
@@ -40,11 +53,12 @@ pub fn of_error(view: &str, file: &str, sql: &str, streams: &Streams, error: &Da
                     None => problem.valid("valid columns", &field.name, names),
                 }
             }
-            SchemaError::AmbiguousReference { field } => {
-                Problem::new(format!("view `{view}` names a column that several tables have: `{}`", field.name))
-                    .at(at(Some(&field.name)))
-                    .hint("write the table's name before it")
-            }
+            SchemaError::AmbiguousReference { field } => Problem::new(format!(
+                "view `{view}` names a column that several tables have: `{}`",
+                field.name
+            ))
+            .at(at(Some(&field.name)))
+            .hint("write the table's name before it"),
             other => Problem::new(format!("view `{view}`: {other}")).at(at(None)),
         };
     }
@@ -56,10 +70,9 @@ pub fn of_error(view: &str, file: &str, sql: &str, streams: &Streams, error: &Da
             .valid("valid streams", &table, streams.names());
     }
     if let Some(function) = between(&message, "Invalid function '", "'") {
-        let meant = between(&message, "Did you mean '", "'");
         let problem = Problem::new(format!("view `{view}` calls a function that is not known: `{function}`"))
             .at(at(Some(function)));
-        return match meant {
+        return match nearest(function, functions) {
             Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
             None => problem,
         };
@@ -93,8 +106,10 @@ fn plain(message: &str) -> String {
     ] {
         rest = rest.strip_prefix(prefix).unwrap_or(rest);
     }
-    let rest = rest.strip_prefix("ParserError(\"").and_then(|inner| inner.strip_suffix("\")")).unwrap_or(rest);
-    let rest = rest.strip_prefix("TokenizerError(\"").and_then(|inner| inner.strip_suffix("\")")).unwrap_or(rest);
+    let rest =
+        rest.strip_prefix("ParserError(\"").and_then(|inner| inner.strip_suffix("\")")).unwrap_or(rest);
+    let rest =
+        rest.strip_prefix("TokenizerError(\"").and_then(|inner| inner.strip_suffix("\")")).unwrap_or(rest);
     let first = rest.split("\n\nbacktrace:").next().unwrap_or(rest);
     first.trim().trim_end_matches('.').to_owned()
 }

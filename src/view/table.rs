@@ -60,7 +60,8 @@ impl TableProvider for StreamTable {
             Some((decoded, batches)) => (Arc::clone(decoded), batches.clone()),
             None => (Arc::clone(&self.schema), Vec::new()),
         };
-        let wanted: Vec<usize> = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let wanted: Vec<usize> =
+            projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let projection = wanted
             .into_iter()
             .map(|index| {

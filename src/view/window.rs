@@ -74,8 +74,11 @@ pub fn extract(
             }
             let saved = preserver.save(&expr);
             let expr = expr.transform_down(|part| {
-                let Some(length) = window_length(state, &part, &inputs)? else { return Ok(Transformed::no(part)) };
-                let window = Window { length, resolution: resolution.unwrap_or_else(|| default_resolution(length)) };
+                let Some(length) = window_length(state, &part, &inputs)? else {
+                    return Ok(Transformed::no(part));
+                };
+                let window =
+                    Window { length, resolution: resolution.unwrap_or_else(|| default_resolution(length)) };
                 windows.insert(window);
                 let placeholder = placeholder(format!("{NOW}{}", window.resolution.0));
                 let replaced = replace_now(part, &placeholder)?;
@@ -112,7 +115,8 @@ pub fn lower_bound(state: &SessionState, filter: &Expr) -> Option<Window> {
         _ => return None,
     };
     let resolution = window_placeholder(edge)?;
-    let shift = shift_of(state, column, |part| matches!(part, Expr::Column(column) if column.name == EVENT_TIME))?;
+    let shift =
+        shift_of(state, column, |part| matches!(part, Expr::Column(column) if column.name == EVENT_TIME))?;
     let now = shift_of(state, edge, |part| matches!(part, Expr::Placeholder(_)))?;
     Some(Window { length: shift.checked_sub(now)?, resolution })
 }
@@ -135,17 +139,16 @@ fn window_placeholder(expr: &Expr) -> Option<Span> {
 /// If `expr` compares an event time with `now()`, each with constants added at
 /// most, how far the edge lies behind `now()`.
 fn window_length(state: &SessionState, expr: &Expr, inputs: &[LogicalPlan]) -> Result<Option<i64>> {
-    let is_event_time =
-        |part: &Expr| matches!(part, Expr::Column(column) if is_event_time(inputs, column));
-    let sides = match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op, right })
-            if matches!(op, Operator::Gt | Operator::GtEq | Operator::Lt | Operator::LtEq | Operator::Eq | Operator::NotEq) =>
-        {
-            (left, right)
-        }
-        _ => return Ok(None),
-    };
-    for (column, edge) in [sides, (sides.1, sides.0)] {
+    let is_event_time = |part: &Expr| matches!(part, Expr::Column(column) if is_event_time(inputs, column));
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return Ok(None) };
+    let compares = matches!(
+        op,
+        Operator::Gt | Operator::GtEq | Operator::Lt | Operator::LtEq | Operator::Eq | Operator::NotEq
+    );
+    if !compares {
+        return Ok(None);
+    }
+    for (column, edge) in [(left, right), (right, left)] {
         if !column.exists(|part| Ok(is_event_time(part)))? || !mentions_now(edge)? {
             continue;
         }
@@ -167,10 +170,8 @@ fn shift_of(state: &SessionState, expr: &Expr, is_time: impl Fn(&Expr) -> bool) 
         [1_709_164_800_000_000, 1_711_843_200_000_000, 1_722_384_000_000_000, 1_735_603_200_000_000];
     let mut furthest: Option<i64> = None;
     for sample in SAMPLES {
-        let literal = Expr::Literal(
-            ScalarValue::TimestampMicrosecond(Some(sample), Some(TIMESTAMP_ZONE.into())),
-            None,
-        );
+        let literal =
+            Expr::Literal(ScalarValue::TimestampMicrosecond(Some(sample), Some(TIMESTAMP_ZONE.into())), None);
         let replaced = expr
             .clone()
             .transform_up(|part| {
@@ -215,9 +216,8 @@ impl<T: arrow::array::Array> NullCount for T {
 
 /// Whether a column of a node's inputs is some stream's event time, unchanged.
 fn is_event_time(inputs: &[LogicalPlan], column: &Column) -> bool {
-    inputs.iter().any(|input| {
-        lineage::of(input, column).iter().any(|source| source.column == EVENT_TIME)
-    }) || (inputs.is_empty() && column.name == EVENT_TIME)
+    inputs.iter().any(|input| lineage::of(input, column).iter().any(|source| source.column == EVENT_TIME))
+        || (inputs.is_empty() && column.name == EVENT_TIME)
 }
 
 fn is_now(expr: &Expr) -> bool {
@@ -275,11 +275,13 @@ pub fn split_between(plan: LogicalPlan) -> Result<LogicalPlan> {
         node.map_expressions(|expr| {
             let saved = preserver.save(&expr);
             let split = expr.transform_up(|part| match part {
-                Expr::Between(Between { expr, negated: false, low, high }) => Ok(Transformed::yes(binary_expr(
-                    binary_expr((*expr).clone(), Operator::GtEq, *low),
-                    Operator::And,
-                    binary_expr(*expr, Operator::LtEq, *high),
-                ))),
+                Expr::Between(Between { expr, negated: false, low, high }) => {
+                    Ok(Transformed::yes(binary_expr(
+                        binary_expr((*expr).clone(), Operator::GtEq, *low),
+                        Operator::And,
+                        binary_expr(*expr, Operator::LtEq, *high),
+                    )))
+                }
                 other => Ok(Transformed::no(other)),
             })?;
             Ok(if split.transformed { split.update_data(|expr| saved.restore(expr)) } else { split })

@@ -276,9 +276,7 @@ fn time(text: &str) -> Result<EventTime, String> {
     if let Ok(millis) = text.trim().parse::<i64>() {
         return Ok(EventTime::from_millis(millis));
     }
-    chrono::DateTime::parse_from_rfc3339(text.trim())
-        .map(|time| EventTime(time.timestamp_micros()))
-        .map_err(|_| {
-            format!("`{text}` is not a time: write RFC 3339 (2026-01-31T12:00:00Z) or epoch milliseconds")
-        })
+    chrono::DateTime::parse_from_rfc3339(text.trim()).map(|time| EventTime(time.timestamp_micros())).map_err(
+        |_| format!("`{text}` is not a time: write RFC 3339 (2026-01-31T12:00:00Z) or epoch milliseconds"),
+    )
 }

@@ -121,8 +121,11 @@ impl Kafka {
     fn missing(&self, kinds: &[Kind]) -> anyhow::Result<Vec<&'static str>> {
         let metadata = self.producer.client().fetch_metadata(None, ANSWER_WITHIN).map_err(|error| {
             self.producer.poll(Duration::ZERO);
-            anyhow::Error::new(error)
-                .context(format!("no answer from {}: {}", self.brokers, self.producer.context().last_error()))
+            anyhow::Error::new(error).context(format!(
+                "no answer from {}: {}",
+                self.brokers,
+                self.producer.context().last_error()
+            ))
         })?;
         let there: Vec<&str> = metadata.topics().iter().map(MetadataTopic::name).collect();
         Ok(kinds.iter().map(|kind| kind.topic()).filter(|topic| !there.contains(topic)).collect())

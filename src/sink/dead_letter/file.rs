@@ -45,8 +45,7 @@ impl FileDeadLetters {
     /// When the file cannot be written.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let refused = |error: io::Error| Error::Refused { store: store(path), reason: error.to_string() };
-        let mut file =
-            OpenOptions::new().read(true).append(true).create(true).open(path).map_err(refused)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(refused)?;
         let lines = unfinished_line(&mut file).map_err(refused)?;
         let safe_len = file.metadata().map_err(refused)?.len();
         Ok(Self { path: path.to_owned(), file, lines, safe_len })
@@ -90,7 +89,8 @@ impl DeadLetters for FileDeadLetters {
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        let flushed = self.write_lines().and_then(|()| self.file.sync_data()).and_then(|()| self.file.metadata());
+        let flushed =
+            self.write_lines().and_then(|()| self.file.sync_data()).and_then(|()| self.file.metadata());
         match flushed {
             Ok(metadata) => {
                 self.safe_len = metadata.len();
@@ -164,6 +164,9 @@ mod tests {
     #[test]
     fn a_place_that_cannot_be_is_refused() {
         let error = FileDeadLetters::open(Path::new("/nonexistent/dead.jsonl")).unwrap_err();
-        assert!(matches!(&error, Error::Refused { .. }) && error.to_string().contains("/nonexistent"), "{error}");
+        assert!(
+            matches!(&error, Error::Refused { .. }) && error.to_string().contains("/nonexistent"),
+            "{error}"
+        );
     }
 }

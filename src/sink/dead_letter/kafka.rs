@@ -117,7 +117,8 @@ impl KafkaDeadLetters {
 
     fn connect(&mut self) -> Result<(), Error> {
         if self.producer.is_none() {
-            let producer = self.config.create_with_context(Deliveries::default()).map_err(|failure| failed(&failure))?;
+            let producer =
+                self.config.create_with_context(Deliveries::default()).map_err(|failure| failed(&failure))?;
             self.producer = Some(producer);
         }
         Ok(())
@@ -145,7 +146,8 @@ impl KafkaDeadLetters {
     }
 
     fn create_topic(&self, topic: &str, partitions: i32) -> Result<(), Error> {
-        let admin: AdminClient<DefaultClientContext> = self.config.create().map_err(|failure| failed(&failure))?;
+        let admin: AdminClient<DefaultClientContext> =
+            self.config.create().map_err(|failure| failed(&failure))?;
         let options =
             AdminOptions::new().request_timeout(Some(TOPIC_TIMEOUT)).operation_timeout(Some(TOPIC_TIMEOUT));
         // -1 is the broker's own default.
@@ -154,7 +156,9 @@ impl KafkaDeadLetters {
         for result in results {
             match result {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((name, code)) => return Err(failed_with(code, format!("topic `{name}` was not made: {code}"))),
+                Err((name, code)) => {
+                    return Err(failed_with(code, format!("topic `{name}` was not made: {code}")));
+                }
             }
         }
         Ok(())
@@ -178,7 +182,9 @@ impl KafkaDeadLetters {
         loop {
             match producer.send(record) {
                 Ok(()) => break,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if waited < FLUSH_TIMEOUT => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if waited < FLUSH_TIMEOUT =>
+                {
                     record = back;
                     producer.poll(QUEUE_POLL);
                     waited += QUEUE_POLL;
@@ -308,8 +314,10 @@ mod tests {
             error: "schema 9",
         };
         let headers = headers(&letter);
-        let read: Vec<_> =
-            headers.iter().map(|header| (header.key, std::str::from_utf8(header.value.unwrap()).unwrap())).collect();
+        let read: Vec<_> = headers
+            .iter()
+            .map(|header| (header.key, std::str::from_utf8(header.value.unwrap()).unwrap()))
+            .collect();
         let expected = [
             ("source_topic", "txn.events"),
             ("source_partition", "3"),
@@ -330,7 +338,9 @@ mod tests {
         let properties = vec![("no.such.property".to_owned(), "secret".to_owned())];
         let options = Options { properties, ..Options::default() };
         assert!(!format!("{options:?}").contains("secret"));
-        let Err(error) = KafkaDeadLetters::try_new(options) else { panic!("an unknown property was accepted") };
+        let Err(error) = KafkaDeadLetters::try_new(options) else {
+            panic!("an unknown property was accepted")
+        };
         let message = error.to_string();
         assert!(message.contains("no.such.property") && !message.contains("secret"), "{message}");
     }

@@ -4,16 +4,16 @@
 use std::io::Write;
 
 use arrow::array::{
-    Array, AsArray, BinaryArray, BinaryViewArray, BooleanArray, Decimal32Array, Decimal64Array, Decimal128Array,
-    Decimal256Array, FixedSizeBinaryArray, Float16Array, LargeBinaryArray, LargeStringArray, StringArray,
-    StringViewArray,
+    Array, AsArray, BinaryArray, BinaryViewArray, BooleanArray, Decimal32Array, Decimal64Array,
+    Decimal128Array, Decimal256Array, FixedSizeBinaryArray, Float16Array, LargeBinaryArray, LargeStringArray,
+    StringArray, StringViewArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, FieldRef, Float16Type, Float32Type,
-    Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
+    DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, FieldRef, Float16Type,
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
 };
 use arrow::error::ArrowError;
 use arrow::json::EncoderOptions;
@@ -71,7 +71,10 @@ enum Values<'a> {
     Decimal64(&'a Decimal64Array),
     Decimal128(&'a Decimal128Array),
     Decimal256(&'a Decimal256Array),
-    Timestamp { values: &'a [i64], unit: TimeUnit },
+    Timestamp {
+        values: &'a [i64],
+        unit: TimeUnit,
+    },
     Utf8(&'a StringArray),
     LargeUtf8(&'a LargeStringArray),
     Utf8View(&'a StringViewArray),
@@ -83,11 +86,18 @@ enum Values<'a> {
     Text(ArrayFormatter<'a>),
     /// Lists, structs, maps.
     Json(NullableEncoder<'a>),
-    Dictionary { indexes: Vec<usize>, values: Box<Self> },
+    Dictionary {
+        indexes: Vec<usize>,
+        values: Box<Self>,
+    },
 }
 
 impl<'a> Values<'a> {
-    fn try_new(field: &'a FieldRef, array: &'a dyn Array, json: &'a EncoderOptions) -> Result<Self, ArrowError> {
+    fn try_new(
+        field: &'a FieldRef,
+        array: &'a dyn Array,
+        json: &'a EncoderOptions,
+    ) -> Result<Self, ArrowError> {
         Ok(match array.data_type() {
             DataType::Null => Self::Null,
             DataType::Boolean => Self::Boolean(array.as_boolean()),

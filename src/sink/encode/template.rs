@@ -33,7 +33,9 @@ pub enum TemplateError {
         name: String,
     },
     /// A brace without its partner.
-    #[error("key template `{template}` has a brace without a partner; write `{{{{` or `}}}}` for the brace itself")]
+    #[error(
+        "key template `{template}` has a brace without a partner; write `{{{{` or `}}}}` for the brace itself"
+    )]
     LoneBrace {
         /// The template.
         template: String,
@@ -177,7 +179,11 @@ mod tests {
     #[test]
     fn wrong_templates_say_why() {
         let message = |template: &str| KeyTemplate::parse(template).unwrap_err().to_string();
-        assert!(message("f:{keys}").contains("`{keys}`; valid are: entity, key, view"), "{}", message("f:{keys}"));
+        assert!(
+            message("f:{keys}").contains("`{keys}`; valid are: entity, key, view"),
+            "{}",
+            message("f:{keys}")
+        );
         assert!(message("f:{view}").contains("lacks `{key}`"));
         assert!(message("f:{key").contains("a brace without a partner; write `{{` or `}}`"));
         assert!(message("f:{key}}").contains("a brace without a partner"));

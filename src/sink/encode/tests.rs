@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, DurationMillisecondArray,
-    Float32Array, Float64Array, Int32Array, Int64Array, ListArray, NullArray, RecordBatch, StringArray,
-    StringViewArray, StructArray, TimestampMicrosecondArray, TimestampNanosecondArray, TimestampSecondArray,
-    UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray,
+    DurationMillisecondArray, Float32Array, Float64Array, Int32Array, Int64Array, ListArray, NullArray,
+    RecordBatch, StringArray, StringViewArray, StructArray, TimestampMicrosecondArray,
+    TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema};
 
@@ -27,7 +27,8 @@ fn options(key_columns: &[usize]) -> Options {
 }
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
+        .unwrap()
 }
 
 fn cards() -> RecordBatch {
@@ -171,7 +172,10 @@ fn numbers_are_their_shortest_text() {
 #[test]
 fn times_are_epoch_milliseconds() {
     check(TimestampSecondArray::from(vec![5]), "5000");
-    check(TimestampMicrosecondArray::from(vec![1_700_000_000_123_456]).with_timezone("+00:00"), "1700000000123");
+    check(
+        TimestampMicrosecondArray::from(vec![1_700_000_000_123_456]).with_timezone("+00:00"),
+        "1700000000123",
+    );
     check(TimestampNanosecondArray::from(vec![-1]), "-1");
     check(Date32Array::from(vec![19_723]), "2024-01-01");
     check(DurationMillisecondArray::from(vec![1500]), "PT1.5S");
@@ -180,7 +184,10 @@ fn times_are_epoch_milliseconds() {
 #[test]
 fn texts_bytes_and_nested_values() {
     check(StringArray::from(vec!["a b\r\nc"]), "a b\r\nc");
-    check(StringViewArray::from(vec!["long enough to stand outside of the view"]), "long enough to stand outside of the view");
+    check(
+        StringViewArray::from(vec!["long enough to stand outside of the view"]),
+        "long enough to stand outside of the view",
+    );
     check(BinaryArray::from(vec![b"\xff\x00\x01".as_slice()]), "/wAB");
     check(["GBP", "EUR"].into_iter().collect::<DictionaryArray<Int32Type>>(), "GBP");
     check(
@@ -189,7 +196,10 @@ fn texts_bytes_and_nested_values() {
     );
     let fields = vec![
         (Arc::new(Field::new("a", DataType::Int32, true)), Arc::new(Int32Array::from(vec![1])) as ArrayRef),
-        (Arc::new(Field::new("b", DataType::Utf8, true)), Arc::new(StringArray::from(vec![None::<&str>])) as ArrayRef),
+        (
+            Arc::new(Field::new("b", DataType::Utf8, true)),
+            Arc::new(StringArray::from(vec![None::<&str>])) as ArrayRef,
+        ),
     ];
     check(StructArray::from(fields), r#"{"a":1,"b":null}"#);
 }

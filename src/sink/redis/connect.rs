@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use ::redis::{
-    Client, ClientTlsConfig, Connection, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
-    TlsCertificates, Value,
+    Client, ClientTlsConfig, Connection, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
+    RedisConnectionInfo, TlsCertificates, Value,
 };
 
 use super::options::{Mode, Options, without_secrets};
@@ -65,7 +65,9 @@ impl Dialer {
         credentials.password = options.password.clone().or(credentials.password);
         let db = options.db.unwrap_or(url_db);
         if db != 0 && matches!(options.mode, Mode::Cluster) {
-            return Err(Failure::Refused(format!("database {db} is given; Redis Cluster has only database 0")));
+            return Err(Failure::Refused(format!(
+                "database {db} is given; Redis Cluster has only database 0"
+            )));
         }
         Ok(Self {
             mode: options.mode.clone(),
@@ -216,11 +218,15 @@ fn all_of(failures: Vec<(&Seed, Failure)>) -> Failure {
     if may_pass { Failure::Unavailable(reasons) } else { Failure::Refused(reasons) }
 }
 
-fn seed(url: &str, options: &Options, certificates: Option<&TlsCertificates>) -> Result<(Seed, i64), Failure> {
+fn seed(
+    url: &str,
+    options: &Options,
+    certificates: Option<&TlsCertificates>,
+) -> Result<(Seed, i64), Failure> {
     let wrong = |reason: &str| Failure::Refused(format!("Redis URL `{}`: {reason}", without_secrets(url)));
-    let info = url
-        .into_connection_info()
-        .map_err(|error| wrong(&format!("{error}; write redis://host:6379, rediss://host:6379 or unix:///path")))?;
+    let info = url.into_connection_info().map_err(|error| {
+        wrong(&format!("{error}; write redis://host:6379, rediss://host:6379 or unix:///path"))
+    })?;
     let settings = info.redis_settings();
     let credentials = Credentials {
         username: settings.username().map(str::to_owned),
@@ -233,14 +239,17 @@ fn seed(url: &str, options: &Options, certificates: Option<&TlsCertificates>) ->
     let mut info = info.set_redis_settings(settings).set_tcp_settings(tcp);
     if let ConnectionAddr::TcpTls { host, port, insecure, .. } = info.addr() {
         if *insecure && !options.insecure {
-            return Err(wrong("`#insecure` needs the option that allows certificates which nobody vouches for"));
+            return Err(wrong(
+                "`#insecure` needs the option that allows certificates which nobody vouches for",
+            ));
         }
         let (host, port) = (host.clone(), *port);
         if options.insecure {
             let address = ConnectionAddr::TcpTls { host, port, insecure: true, tls_params: None };
             info = info.set_addr(address);
         } else if let Some(certificates) = certificates {
-            let client = Client::build_with_tls(info, certificates.clone()).map_err(|error| wrong(&error.to_string()))?;
+            let client = Client::build_with_tls(info, certificates.clone())
+                .map_err(|error| wrong(&error.to_string()))?;
             info = client.get_connection_info().clone();
         }
     } else if certificates.is_some() {
@@ -253,7 +262,9 @@ fn certificates(options: &Options) -> Result<Option<TlsCertificates>, Failure> {
     let root_cert = options.ca_cert.as_deref().map(read_pem).transpose()?;
     let client_tls = match (&options.client_cert, &options.client_key) {
         (None, None) => None,
-        (Some(cert), Some(key)) => Some(ClientTlsConfig { client_cert: read_pem(cert)?, client_key: read_pem(key)? }),
+        (Some(cert), Some(key)) => {
+            Some(ClientTlsConfig { client_cert: read_pem(cert)?, client_key: read_pem(key)? })
+        }
         _ => {
             let reason = "a client certificate and its key have to be given together";
             return Err(Failure::Refused(reason.to_owned()));
@@ -325,7 +336,10 @@ mod tests {
         refused(&both, "sentinel or cluster");
         refused(&Options { mode: Mode::Cluster, db: Some(3), ..options("redis://a") }, "only database 0");
         refused(&Options { client_cert: Some("c.pem".into()), ..options("rediss://a") }, "given together");
-        refused(&Options { ca_cert: Some("/nonexistent/ca.pem".into()), ..options("rediss://a") }, "/nonexistent/ca.pem");
+        refused(
+            &Options { ca_cert: Some("/nonexistent/ca.pem".into()), ..options("rediss://a") },
+            "/nonexistent/ca.pem",
+        );
     }
 
     #[test]

@@ -31,9 +31,9 @@ impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
         let reason = error.to_string();
         match error.kind() {
-            ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => {
-                Self::Refused(reason)
-            }
+            ErrorKind::AuthenticationFailed
+            | ErrorKind::InvalidClientConfig
+            | ErrorKind::RESP3NotSupported => Self::Refused(reason),
             // A certificate that is not trusted now will not be in five seconds.
             _ if reason.contains("invalid peer certificate") => Self::Refused(reason),
             _ => Self::Unavailable(reason),
@@ -120,7 +120,9 @@ fn meaning(error: &ServerError) -> Result<Verdict, Failure> {
             None => Err(Failure::Unavailable(reason)),
         },
         "NOAUTH" | "WRONGPASS" | "NOPERM" | "NOPROTO" => Err(Failure::Refused(reason)),
-        "ERR" if details.starts_with("unknown command") || details.starts_with("wrong number of arguments") => {
+        "ERR"
+            if details.starts_with("unknown command") || details.starts_with("wrong number of arguments") =>
+        {
             Err(Failure::Refused(format!("{reason}; Redis 4 or newer is needed")))
         }
         _ => Err(Failure::Unavailable(reason)),
@@ -172,9 +174,18 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_repeated_and_what_will_not_is_refused() {
-        for code in
-            ["LOADING", "READONLY", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN", "BUSY", "OOM", "MISCONF", "NOREPLICAS", "ERR"]
-        {
+        for code in [
+            "LOADING",
+            "READONLY",
+            "MASTERDOWN",
+            "TRYAGAIN",
+            "CLUSTERDOWN",
+            "BUSY",
+            "OOM",
+            "MISCONF",
+            "NOREPLICAS",
+            "ERR",
+        ] {
             let failure = judge(&format!("-{code} some words\r\n|:1\r\n")).unwrap_err();
             assert_eq!(failure, Failure::Unavailable(format!("{code} some words")));
         }

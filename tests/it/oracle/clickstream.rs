@@ -76,10 +76,8 @@ fn row(events: &[&Click], now: i64) -> Option<Row> {
     let dwell = average(&dwells).unwrap_or(0.0) / 1000.0;
     let depth = average(&depths).unwrap_or(0.0);
 
-    let engagement = 0.3 * (dwell / 30.0).min(1.0)
-        + 0.2 * depth
-        + 0.3 * (real(pages) / 10.0).min(1.0)
-        + 0.2 * conversion;
+    let engagement =
+        0.3 * (dwell / 30.0).min(1.0) + 0.2 * depth + 0.3 * (real(pages) / 10.0).min(1.0) + 0.2 * conversion;
 
     let first = session.first()?.event_time_ms;
     Some(Row::from([

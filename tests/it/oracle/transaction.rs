@@ -78,9 +78,9 @@ fn amounts(recent: &[&Transaction], last: &Transaction) -> [(&'static str, Value
         // The same amounts deviate by nothing, whatever their average is rounded to.
         if min == max { 0.0 } else { deviation(&amounts, mean) }
     });
-    let zscore = mean.zip(deviation).map(|(mean, deviation)| {
-        if deviation == 0.0 { 0.0 } else { (last.amount - mean).abs() / deviation }
-    });
+    let zscore = mean
+        .zip(deviation)
+        .map(|(mean, deviation)| if deviation == 0.0 { 0.0 } else { (last.amount - mean).abs() / deviation });
     [
         ("amount_sum_5m", Value::Float(sum(amounts.iter().copied()))),
         ("amount_avg_5m", mean.into()),

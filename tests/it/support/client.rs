@@ -120,7 +120,8 @@ impl Client {
 
         let consumer = self.consumer("topics");
         eventually(PATIENCE, &format!("topic {topic} has leaders"), || {
-            let metadata = consumer.fetch_metadata(Some(topic), REQUEST).map_err(|error| error.to_string())?;
+            let metadata =
+                consumer.fetch_metadata(Some(topic), REQUEST).map_err(|error| error.to_string())?;
             let topic = metadata.topics().first().ok_or("no metadata")?;
             if let Some(error) = topic.error() {
                 return Err(format!("{error:?}"));
@@ -151,9 +152,8 @@ impl Client {
             }
         }
         producer.flush(PATIENCE).expect("the broker acknowledges everything");
-        let delivered = std::mem::take(
-            &mut *producer.context().delivered.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        let delivered =
+            std::mem::take(&mut *producer.context().delivered.lock().unwrap_or_else(PoisonError::into_inner));
         assert_eq!(delivered.len(), events.len(), "every event of {topic} has an outcome");
         delivered
             .into_values()

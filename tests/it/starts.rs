@@ -1,0 +1,148 @@
+//! Where a run begins, and how one that is to catch up ends.
+
+use std::collections::BTreeMap;
+
+use crate::payments::{NOON, STEP, Setting, assert_spending, payments};
+use crate::support::PATIENCE;
+use crate::support::redis::RedisServer;
+
+/// Runs until it has caught up; from `start_from`, where that is said.
+#[track_caller]
+fn catch_up(setting: &Setting, start_from: Option<&str>) {
+    let mut arguments = vec!["run", "--until-caught-up"];
+    arguments.extend(start_from.iter().flat_map(|start| ["--start-from", *start]));
+    let output = setting.windrow(&arguments).run_to_end(PATIENCE);
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+}
+
+#[test]
+fn an_empty_topic_is_caught_up_with() {
+    let redis = RedisServer::start();
+    let setting = Setting::new("empty", 3, &redis);
+    catch_up(&setting, None);
+    assert_eq!(redis.keys("*"), Vec::<String>::new());
+}
+
+#[test]
+fn a_topic_with_an_empty_partition_is_caught_up_with() {
+    let redis = RedisServer::start();
+    let setting = Setting::new("half-empty", 3, &redis);
+    let all = payments(0..20, 2);
+    setting.produce(&all);
+    catch_up(&setting, None);
+    assert_spending(&redis, &all);
+}
+
+#[test]
+fn earliest_begins_at_the_oldest_event_whatever_is_committed() {
+    let redis = RedisServer::start();
+    let setting = Setting::new("earliest", 2, &redis);
+    let all = payments(0..80, 2);
+    setting.produce(&all[..40]);
+    catch_up(&setting, Some("earliest"));
+    assert_spending(&redis, &all[..40]);
+    setting.produce(&all[40..]);
+    catch_up(&setting, Some("earliest"));
+    assert_spending(&redis, &all);
+}
+
+#[test]
+fn latest_begins_after_the_newest_event() {
+    let redis = RedisServer::start();
+    let setting = Setting::new("latest", 1, &redis);
+    let all = payments(0..30, 1);
+    setting.produce(&all[..20]);
+    catch_up(&setting, Some("latest"));
+    assert_eq!(redis.keys("*"), Vec::<String>::new());
+
+    let setting = setting.another_group();
+    let mut running = setting.windrow(&["run", "--start-from", "latest"]).spawn();
+    running.wait_ready(&setting.metrics);
+    setting.produce(&all[20..]);
+    setting.eventually_exact(&redis, &all[20..]);
+    assert_eq!(running.terminate().status.code(), Some(0));
+}
+
+/// The default. The windows are rebuilt from before the committed offset.
+#[test]
+fn committed_goes_on_where_the_group_left_off() {
+    let redis = RedisServer::start();
+    let setting = Setting::new("committed", 1, &redis);
+    let all = payments(0..60, 1);
+    setting.produce(&all[..40]);
+    // Nothing is committed yet: from the oldest event.
+    catch_up(&setting, None);
+    assert_spending(&redis, &all[..40]);
+    assert_eq!(setting.committed(), BTreeMap::from([(0, 40)]));
+
+    // Redis lost everything meanwhile: whoever pays again is written whole.
+    redis.flush();
+    setting.produce(&all[40..]);
+    catch_up(&setting, Some("committed"));
+    assert_eq!(setting.committed(), BTreeMap::from([(0, 60)]));
+    assert_spending(&redis, &all);
+}
+
+/// Kafka's timestamps count; here they are those of the events.
+#[test]
+fn a_time_begins_at_the_first_event_that_is_not_before_it() {
+    let redis = RedisServer::start();
+    let setting = Setting::new("time", 1, &redis);
+    let all = payments(0..30, 1);
+    setting.produce(&all);
+    let tenth = (NOON + 10 * STEP).to_string();
+    let after_tenth = (NOON + 10 * STEP + 1).to_string();
+    for (start, first) in [
+        ("2025-03-01T12:03:20Z", 10),
+        ("2025-03-01T13:03:20+01:00", 10),
+        (tenth.as_str(), 10),
+        (after_tenth.as_str(), 11),
+        ("2025-02-28T00:00:00Z", 0),
+    ] {
+        redis.flush();
+        catch_up(&setting.another_group(), Some(start));
+        assert_spending(&redis, &all[first..]);
+    }
+    // After everything: as the latest.
+    redis.flush();
+    catch_up(&setting.another_group(), Some("2025-03-02T00:00:00Z"));
+    assert_eq!(redis.keys("*"), Vec::<String>::new());
+}
+
+#[test]
+fn anything_else_is_refused_with_what_there_is() {
+    let redis = RedisServer::start();
+    let setting = Setting::new("nowhere", 1, &redis);
+    let output = setting.windrow(&["run", "--start-from", "yesterday"]).run_to_end(PATIENCE);
+    assert_eq!(output.status.code(), Some(2), "{}", output.stderr);
+    for part in ["`yesterday`", "earliest, latest, committed", "--> --start-from"] {
+        assert!(output.stderr.contains(part), "no `{part}` in\n{}", output.stderr);
+    }
+}
+
+/// What comes while it catches up need not be waited for, and a run that has
+/// caught up can be repeated.
+#[test]
+fn catching_up_twice_ends_twice() {
+    let redis = RedisServer::start();
+    let setting = Setting::new("twice", 1, &redis);
+    let all = payments(0..10, 1);
+    setting.produce(&all);
+    catch_up(&setting, None);
+    catch_up(&setting, None);
+    assert_spending(&redis, &all);
+}
+
+/// Either is an end in order: what was read is published and committed.
+#[test]
+fn sigterm_and_ctrl_c_end_a_run_in_order() {
+    let redis = RedisServer::start();
+    let setting = Setting::new("signals", 1, &redis);
+    for signal in ["TERM", "INT"] {
+        let mut running = setting.windrow(&["run"]).spawn();
+        running.wait_ready(&setting.metrics);
+        running.signal(signal);
+        let output = running.wait(PATIENCE);
+        assert_eq!(output.status.code(), Some(0), "{signal}: {}", output.stderr);
+    }
+}
