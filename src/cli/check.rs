@@ -5,8 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::job::{Job, Scope};
-use crate::config::{Config, Flags};
-use crate::error::Problems;
+use crate::config::Flags;
 use crate::time::{Clock, SystemClock};
 use crate::view::Sharding;
 
@@ -25,10 +24,7 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let job = match Config::load(&args.flags) {
-        Ok(config) => Job::load(config, Scope { offline: true, ..Scope::default() }, &clock)?,
-        Err(problems) => return Err(with_views(problems, args, &clock).into()),
-    };
+    let job = Job::from_flags(&args.flags, Scope { offline: true, ..Scope::default() }, &clock)?;
     for note in &job.notes {
         eprintln!("note: {note}");
     }
@@ -47,24 +43,4 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<()> {
     }
     println!("{} views over {} streams are ready to run", job.views.len(), job.streams_read().len());
     Ok(())
-}
-
-/// A wrong option must not hide what is wrong with the views: they are looked
-/// at in their default places, when those are what the options would say.
-fn with_views(mut problems: Problems, args: &CheckArgs, clock: &Arc<dyn Clock>) -> Problems {
-    let mut flags = Flags::default();
-    for path in ["sql_dir", "schema_dir"] {
-        if let Some(text) = args.flags.text(path) {
-            flags.set(path, text);
-        }
-    }
-    let Ok(config) = Config::load(&flags) else { return problems };
-    if let Err(error) = Job::load(config, Scope { offline: true, ..Scope::default() }, clock)
-        && let Some(found) = error.downcast_ref::<Problems>()
-    {
-        problems.0.extend(
-            found.0.iter().filter(|problem| !problems.0.contains(problem)).cloned().collect::<Vec<_>>(),
-        );
-    }
-    problems
 }

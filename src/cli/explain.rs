@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::job::{Job, Scope};
-use crate::config::{Config, Flags};
+use crate::config::Flags;
 use crate::time::{Clock, SystemClock};
 use crate::view::explain::explain;
 
@@ -29,7 +29,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let wanted: Option<Vec<String>> = args.view.clone().map(|view| vec![view]);
     let scope = Scope { offline: true, views: wanted.as_deref(), ..Scope::default() };
-    let job = Job::load(Config::load(&args.flags)?, scope, &clock)?;
+    let job = Job::from_flags(&args.flags, scope, &clock)?;
     let told: Vec<String> = job.views.iter().map(|view| explain(view)).collect();
     print!("{}", told.join("\n"));
     Ok(())

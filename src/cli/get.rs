@@ -91,7 +91,7 @@ pub(super) fn run(args: &GetArgs, _stop: &AtomicBool) -> anyhow::Result<()> {
         if fields.is_empty() {
             continue;
         }
-        let fields = in_view_order(fields, output_of(&known, view));
+        let fields = in_view_order(fields, &output_of(&known, view));
         let ttl_ms = redis.ttl_ms(&redis_key)?;
         found.push(Found { view: view.clone(), redis_key, fields, ttl_ms });
     }
@@ -100,7 +100,7 @@ pub(super) fn run(args: &GetArgs, _stop: &AtomicBool) -> anyhow::Result<()> {
     }
     if args.json {
         let object: Map<String, Value> =
-            found.iter().map(|one| (one.view.clone(), as_json(one, output_of(&known, &one.view)))).collect();
+            found.iter().map(|one| (one.view.clone(), as_json(one, &output_of(&known, &one.view)))).collect();
         println!("{}", serde_json::to_string_pretty(&object)?);
     } else {
         let told: Vec<String> = found.iter().map(as_text).collect();
@@ -162,7 +162,7 @@ fn output_of<'a>(known: &[&'a FeatureView], view: &str) -> Output<'a> {
 }
 
 /// Fields in the order of the SELECT, what it does not have by name, bookkeeping last.
-fn in_view_order(mut fields: Vec<(String, String)>, output: Output<'_>) -> Vec<(String, String)> {
+fn in_view_order(mut fields: Vec<(String, String)>, output: &Output<'_>) -> Vec<(String, String)> {
     let place = |name: &str| {
         let column = output.iter().flatten().position(|(column, _)| *column == name);
         (name.starts_with('_'), column.unwrap_or(usize::MAX))
@@ -198,7 +198,7 @@ fn remaining(ttl_ms: u64) -> String {
     duration_text(Duration::from_millis(whole))
 }
 
-fn as_json(found: &Found, output: Output<'_>) -> Value {
+fn as_json(found: &Found, output: &Output<'_>) -> Value {
     let typed = found.fields.iter().map(|(name, text)| {
         let column = output.iter().flatten().find(|(column, _)| column == name);
         (name.clone(), json_value(name, text, column.map(|(_, data_type)| *data_type)))
@@ -286,7 +286,7 @@ mod tests {
         ];
         let (int, text) = (DataType::Int64, DataType::Utf8);
         let output = Some(vec![("long_name", &text), ("b", &int)]);
-        let fields = in_view_order(fields, output);
+        let fields = in_view_order(fields, &output);
         let found =
             Found { view: "v".into(), redis_key: "features:e:k:v".into(), fields, ttl_ms: Some(61_900) };
         assert_eq!(

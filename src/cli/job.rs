@@ -2,13 +2,15 @@
 //! schemas and views is collected here and shown together.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 
 use crate::clock;
-use crate::config::{Config, DeadLetters as DeadLettersTo, NullAs, RedisMode, SchemaSource, StreamConfig};
+use crate::config::{
+    Config, DeadLetters as DeadLettersTo, Flags, NullAs, RedisMode, SchemaSource, StreamConfig,
+};
 use crate::decode::{StreamDecoder, StreamSchema};
 use crate::error::{Place, Problem, Problems};
 use crate::frame::StreamId;
@@ -18,6 +20,7 @@ use crate::schema::{Cached, Directory, Registry, Schemas};
 use crate::sink::dead_letter::{DeadLetters, FileDeadLetters, KafkaDeadLetters, KafkaOptions};
 use crate::sink::encode::{self, Encoder, KeyTemplate};
 use crate::sink::redis::{Mode, Options as RedisOptions, RedisSink};
+use crate::telemetry;
 use crate::time::{Clock, Span};
 use crate::view::plan::{Planner, ViewFile, session};
 use crate::view::{FeatureView, Sharding, Stream, Streams};
@@ -44,18 +47,44 @@ pub struct Scope<'a> {
     pub offline: bool,
     /// Only these views.
     pub views: Option<&'a [String]>,
+    /// Only the view in this file, instead of those in the SQL directory.
+    pub file: Option<&'a Path>,
     /// Shipped views and schemas stand in for a SQL directory that is not there.
     pub shipped_views: bool,
 }
 
 impl Job {
+    /// Loads options, schemas and views.
+    ///
+    /// # Errors
+    /// [`Problems`] with everything that is wrong, or what the registry says.
+    pub fn from_flags(flags: &Flags, scope: Scope<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let (config, problems) = Config::inspect(flags);
+        if problems.0.is_empty() {
+            telemetry::log::init(config.log_format).map_err(anyhow::Error::msg)?;
+        }
+        Self::load_beside(config, problems, scope, clock)
+    }
+
     /// Loads schemas and views.
     ///
     /// # Errors
     /// [`Problems`] with everything that is wrong, or what the registry says.
     pub fn load(config: Config, scope: Scope<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let mut problems = Vec::new();
-        let mut directory = Directory::load(&config.schema_dir)?;
+        Self::load_beside(config, Problems::default(), scope, clock)
+    }
+
+    /// Loads schemas and views, to tell what is wrong with them beside what is
+    /// known to be wrong with the options.
+    fn load_beside(
+        config: Config,
+        problems: Problems,
+        scope: Scope<'_>,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let Problems(mut problems) = problems;
+        let (mut directory, unreadable) = Directory::inspect(&config.schema_dir);
+        problems.extend(unreadable.0);
         let registry: Option<Arc<Mutex<dyn Schemas>>> = match &config.registry {
             Some(registry) if !scope.offline => {
                 let registry = Registry::try_new(&registry.options())?;
@@ -115,7 +144,10 @@ impl Job {
             }
         }
         let streams = Arc::new(Streams::new(streams));
-        let files = view_files(&config.sql_dir, scope.shipped_views, &mut problems);
+        let files = match scope.file {
+            Some(path) => read_views(vec![path.to_owned()], &mut problems),
+            None => view_files(&config.sql_dir, scope.shipped_views, &mut problems),
+        };
         let known: Vec<StreamId> = schemas.keys().copied().collect();
         let views = plan_views(&streams, &known, &unchecked, &files, scope.views, &mut problems)?;
         let notes = directory.notes().to_vec();
@@ -128,6 +160,11 @@ impl Job {
             }
         }
         Problems(problems).into_result(job).map_err(Into::into)
+    }
+
+    /// The schema of a stream, as its owner wrote it.
+    pub fn avro(&self, stream: StreamId) -> Option<&str> {
+        self.schemas.get(&stream).map(|schema| &*schema.avro)
     }
 
     /// The streams that views read, and their topics.
@@ -380,7 +417,7 @@ fn view_files(directory: &Path, shipped: bool, problems: &mut Vec<Problem>) -> V
             return Vec::new();
         }
     };
-    let mut paths: Vec<_> = entries
+    let mut paths: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| path.extension().is_some_and(|suffix| suffix == "sql"))
         .collect();
@@ -392,6 +429,10 @@ fn view_files(directory: &Path, shipped: bool, problems: &mut Vec<Problem>) -> V
                 .hint("write one as a file `<name>.sql` there; README.md shows one"),
         );
     }
+    read_views(paths, problems)
+}
+
+fn read_views(paths: Vec<PathBuf>, problems: &mut Vec<Problem>) -> Vec<ViewFile> {
     let mut files = Vec::new();
     for path in paths {
         match std::fs::read_to_string(&path) {

@@ -11,13 +11,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::job::{Job, Scope};
 use super::run::{cadence, shared};
-use crate::config::{Config, Flags};
+use crate::config::Flags;
 use crate::error::{Fault, Problem, Problems};
 use crate::pipeline::{Crew, Options, Pipeline, Progress};
 use crate::sink::Sink;
 use crate::sink::memory::MemorySink;
 use crate::source::range::{self, Bound, RangeSource, RangeStream};
-use crate::telemetry;
 use crate::time::{Clock, Span, SystemClock, duration_text};
 
 const HELP: &str = "\
@@ -53,10 +52,9 @@ pub(super) struct ReplayArgs {
 }
 
 pub(super) fn run(args: &ReplayArgs, stop: &AtomicBool) -> anyhow::Result<()> {
-    let config = Config::load(&args.flags)?;
-    telemetry::log::init(config.log_format).map_err(anyhow::Error::msg)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let job = Job::load(config, Scope { views: args.views.as_deref(), ..Scope::default() }, &clock)?;
+    let scope = Scope { views: args.views.as_deref(), ..Scope::default() };
+    let job = Job::from_flags(&args.flags, scope, &clock)?;
     let streams = range_streams(&job);
     if let Bound::Offsets(offsets) = &args.from {
         check_names(offsets, &streams)?;
@@ -74,7 +72,7 @@ pub(super) fn run(args: &ReplayArgs, stop: &AtomicBool) -> anyhow::Result<()> {
             match redis.ping() {
                 Err(error) if error.fault() == Fault::User => return Err(error.into()),
                 Err(error) => tracing::warn!("{error}; waiting for it"),
-                Ok(()) => {}
+                Ok(_) => {}
             }
             Box::new(redis)
         };

@@ -1,5 +1,6 @@
 //! `windrow run`: the main job.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use super::job::{Job, Scope};
-use crate::config::{Config, Flags, StartFrom};
+use crate::config::{Flags, StartFrom};
 use crate::error::Fault;
 use crate::pipeline::cadence::Cadence;
 use crate::pipeline::{Crew, Options, Pipeline, Shared};
@@ -42,10 +43,8 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<()> {
-    let config = Config::load(&args.flags)?;
-    telemetry::log::init(config.log_format).map_err(anyhow::Error::msg)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let job = Job::load(config, Scope::default(), &clock)?;
+    let job = Job::from_flags(&args.flags, Scope::default(), &clock)?;
     for note in &job.notes {
         tracing::warn!("{note}");
     }
@@ -67,7 +66,7 @@ pub(super) fn run(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<()> {
         match sink.ping() {
             Err(error) if error.fault() == Fault::User => return Err(error.into()),
             Err(error) => tracing::warn!("{error}; waiting for it"),
-            Ok(()) => shared.health.sink_answers(true),
+            Ok(_) => shared.health.sink_answers(true),
         }
         crews.push(Crew {
             worker: job.worker()?,
@@ -123,8 +122,13 @@ pub(super) fn cadence(job: &Job) -> Cadence {
     }
 }
 
-/// Answers for metrics and health, until the process ends.
-pub(super) fn serve(runtime: &tokio::runtime::Runtime, job: &Job, shared: &Shared) -> anyhow::Result<()> {
+/// Answers for metrics and health, until the process ends; the address is the
+/// one that it got, where any port would do.
+pub(super) fn serve(
+    runtime: &tokio::runtime::Runtime,
+    job: &Job,
+    shared: &Shared,
+) -> anyhow::Result<SocketAddr> {
     let address = job.config.metrics_addr;
     let listener = runtime.block_on(TcpListener::bind(address)).with_context(|| {
         format!("could not listen on {address} for metrics; choose another with `--metrics-addr`")
@@ -137,7 +141,7 @@ pub(super) fn serve(runtime: &tokio::runtime::Runtime, job: &Job, shared: &Share
             tracing::error!("metrics and health are not answered any more: {error}");
         }
     });
-    Ok(())
+    Ok(address)
 }
 
 /// How a job consumes.

@@ -57,12 +57,8 @@ impl Flags {
         self.given.iter().any(|given| given.path.join(".") == path)
     }
 
-    /// What the last flag or environment name that gives the option at `path` says.
-    pub fn text(&self, path: &str) -> Option<&str> {
-        self.given.iter().rev().find(|given| given.path.join(".") == path).map(|given| given.text.as_str())
-    }
-
-    pub(super) fn file(&self) -> Option<&Path> {
+    /// The file that `--config` names.
+    pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 

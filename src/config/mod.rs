@@ -107,9 +107,16 @@ impl Config {
     /// # Errors
     /// Everything that is wrong.
     pub fn load(flags: &Flags) -> Result<Self, Problems> {
+        let (config, problems) = Self::inspect(flags);
+        problems.into_result(config)
+    }
+
+    /// The same, going on where something is wrong, with that option's default:
+    /// so that what is wrong with schemas and views can be told at once.
+    pub fn inspect(flags: &Flags) -> (Self, Problems) {
         #[expect(clippy::disallowed_methods, reason = "this is where options come from")]
         let environment = |name: &str| std::env::var(name).ok();
-        Self::from_layers(flags, &environment, Path::new(DEFAULT_FILE))
+        Self::inspect_layers(flags, &environment, Path::new(DEFAULT_FILE))
     }
 
     /// The stream with that name.
@@ -117,16 +124,12 @@ impl Config {
         self.streams.iter().find(|stream| stream.name == name)
     }
 
-    fn from_layers(
-        flags: &Flags,
-        environment: layers::Environment<'_>,
-        file: &Path,
-    ) -> Result<Self, Problems> {
+    fn inspect_layers(flags: &Flags, environment: layers::Environment<'_>, file: &Path) -> (Self, Problems) {
         let mut problems = Vec::new();
         let tree = layers::read(flags, environment, file, &mut problems);
         let problems = RefCell::new(problems);
         let config = Self::check(&tree, &problems);
-        Problems(problems.into_inner()).into_result(config)
+        (config, Problems(problems.into_inner()))
     }
 
     /// A value that is wrong is reported, and its default taken so that the others are checked too.

@@ -1,3 +1,5 @@
+//! Options in their layers, and the documented example.
+
 use std::io::Write;
 
 use super::options::OPTIONS;
@@ -30,7 +32,7 @@ impl Case {
         let environment = |name: &str| {
             self.environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
-        Config::from_layers(&self.flags, &environment, self.file.path())
+        from_layers(&self.flags, &environment, self.file.path())
     }
 
     #[track_caller]
@@ -60,8 +62,7 @@ fn the_example_has_every_option_at_its_default() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/windrow.toml");
     let mut flags = Flags::default();
     flags.set_file(&file);
-    let mut example =
-        Config::from_layers(&flags, &|_| None, &file).unwrap_or_else(|problems| panic!("{problems}"));
+    let mut example = from_layers(&flags, &|_| None, &file).unwrap_or_else(|problems| panic!("{problems}"));
     for stream in &mut example.streams {
         assert!(stream.place.take().is_some_and(|place| place.line.is_some()));
     }
@@ -184,8 +185,17 @@ fn a_subject_needs_a_registry() {
 #[test]
 fn a_named_file_must_exist_and_a_default_one_need_not() {
     let missing = Path::new("/nonexistent/windrow.toml");
-    assert!(Config::from_layers(&Flags::default(), &|_| None, missing).is_ok());
+    assert!(from_layers(&Flags::default(), &|_| None, missing).is_ok());
     let mut flags = Flags::default();
     flags.set_file(missing);
-    assert!(Config::from_layers(&flags, &|_| None, missing).is_err());
+    assert!(from_layers(&flags, &|_| None, missing).is_err());
+}
+
+fn from_layers(
+    flags: &Flags,
+    environment: super::layers::Environment<'_>,
+    file: &Path,
+) -> Result<Config, crate::error::Problems> {
+    let (config, problems) = Config::inspect_layers(flags, environment, file);
+    problems.into_result(config)
 }

@@ -135,7 +135,7 @@ pub struct Decoded {
     pub frames: Vec<usize>,
     /// Frames that could not be used, in offset order.
     pub rejected: Vec<Rejected>,
-    /// Frames without a value.
+    /// Frames without a value, or with an empty one.
     pub tombstones: u64,
     /// Of the sampled rows, those whose message key is not their key column.
     pub key_mismatches: u64,
@@ -229,7 +229,8 @@ impl StreamDecoder {
         let mut tombstones = 0;
         let mut groups: Vec<(Writer, Vec<usize>)> = Vec::new();
         for (index, frame) in frames.iter().enumerate() {
-            let Some(value) = frame.value else {
+            // Null and no bytes at all alike: there is no event in it.
+            let Some(value) = frame.value.filter(|value| !value.is_empty()) else {
                 tombstones += 1;
                 continue;
             };
@@ -419,3 +420,6 @@ fn event_time(source: &ArrayRef, unit: Option<TimestampUnit>) -> Result<ArrayRef
     };
     Ok(Arc::new(micros.with_timezone(TIMESTAMP_ZONE)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,12 @@ const FIRST_OFFSET: i64 = 100;
 const FIRST_TIMESTAMP_MS: i64 = 5000;
 
 fn options() -> Options {
-    Options { framing: Framing::Auto, event_time: "at".to_owned(), event_time_unit: None, key: "card".to_owned() }
+    Options {
+        framing: Framing::Auto,
+        event_time: "at".to_owned(),
+        event_time_unit: None,
+        key: "card".to_owned(),
+    }
 }
 
 fn decoder(avro: &str, options: &Options, used: &[&str]) -> StreamDecoder {
@@ -115,7 +120,8 @@ fn v1(index: usize) -> Vec<u8> {
 
 /// The frame at `index`, written with the schema 2.
 fn v2(index: usize) -> Vec<u8> {
-    let body = [string(&format!("c{index}")), double(0.25), long(0), double(2.5), long(0), long(2000)].concat();
+    let body =
+        [string(&format!("c{index}")), double(0.25), long(0), double(2.5), long(0), long(2000)].concat();
     confluent(2, &body)
 }
 
@@ -123,7 +129,11 @@ fn v2(index: usize) -> Vec<u8> {
 /// reason, that those without a value or with an empty one are tombstones, and
 /// that every other gives its own row, in offset order.
 #[track_caller]
-fn check_with(decoder: &mut StreamDecoder, values: &[Option<Vec<u8>>], rejected: &[(usize, Reason)]) -> Decoded {
+fn check_with(
+    decoder: &mut StreamDecoder,
+    values: &[Option<Vec<u8>>],
+    rejected: &[(usize, Reason)],
+) -> Decoded {
     let decoded = decode(decoder, &frames(values));
     let found: Vec<(usize, Reason)> = decoded.rejected.iter().map(|one| (one.index, one.reason)).collect();
     assert_eq!(found, rejected, "{:?}", decoded.rejected);
@@ -185,7 +195,7 @@ fn a_value_of_another_schema_has_its_own_values() {
     assert_eq!(texts(&decoded, "place"), [None, Some("Basel".to_owned())]);
     assert_eq!(texts(&decoded, "method"), [Some("CASH".to_owned()), Some("CARD".to_owned())]);
     let amounts = decoded.rows.column_by_name("amount").unwrap();
-    assert_eq!(amounts.as_primitive::<Float64Type>().values(), &[2.5, 1.5]);
+    assert_eq!(amounts.as_primitive::<Float64Type>().values(), &[2.5_f64, 1.5]);
 }
 
 /// Every way in which a frame can be poison. None of them is at the index of a good one.
@@ -301,10 +311,10 @@ fn an_unknown_writer_is_asked_for_once_and_then_known() {
 #[test]
 fn only_events_of_an_incompatible_writer_are_rejected() {
     let incompatible = || confluent(3, &[string("c1"), long(1000)].concat());
-    check(&[v1(0), incompatible(), v2(2), incompatible()], &[
-        (1, Reason::Incompatible),
-        (3, Reason::Incompatible),
-    ]);
+    check(
+        &[v1(0), incompatible(), v2(2), incompatible()],
+        &[(1, Reason::Incompatible), (3, Reason::Incompatible)],
+    );
 }
 
 /// A writer that lacks a column which nobody uses is no obstacle.
@@ -318,13 +328,23 @@ fn a_writer_without_an_unused_column_is_compatible() {
 
 #[test]
 fn every_reject_has_the_reason_of_its_own_frame() {
-    let values =
-        [v1(0), confluent(9, &[0]), vec![0, 0], v2(3), confluent(1, &[1]), confluent(3, &[0, 0]), b"text".to_vec()];
-    check(&values, &[
-        (1, Reason::UnknownSchema),
-        (2, Reason::Framing),
-        (4, Reason::Malformed),
-        (5, Reason::Incompatible),
-        (6, Reason::Malformed),
-    ]);
+    let values = [
+        v1(0),
+        confluent(9, &[0]),
+        vec![0, 0],
+        v2(3),
+        confluent(1, &[1]),
+        confluent(3, &[0, 0]),
+        b"text".to_vec(),
+    ];
+    check(
+        &values,
+        &[
+            (1, Reason::UnknownSchema),
+            (2, Reason::Framing),
+            (4, Reason::Malformed),
+            (5, Reason::Incompatible),
+            (6, Reason::Malformed),
+        ],
+    );
 }

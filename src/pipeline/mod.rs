@@ -11,35 +11,29 @@
 //! bounded however long a store is away.
 
 pub mod cadence;
+mod crew;
 mod progress;
 pub mod publication;
 pub mod publisher;
+mod report;
 pub mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use crate::clock::Silence;
-use crate::frame::{FrameBatch, PartitionId};
-use crate::sink::Sink;
-use crate::sink::dead_letter::DeadLetters;
+use crate::frame::PartitionId;
 use crate::source::{self, Assignment, Commit, Inbox, Notice, Source};
-use crate::telemetry::{EventStatus, Health, LateAction, Metrics, Stage};
-use crate::time::{Clock, EventTime, Span};
+use crate::telemetry::{Health, Metrics};
+use crate::time::{Clock, Span};
 use crate::view::Streams;
 use cadence::{Cadence, Step, Waiting};
+pub use crew::{Crew, Event};
+use crew::{Order, Pair, start_pair};
 pub use progress::Progress;
-use publication::Publication;
-use publisher::Publisher;
-use worker::Worker;
-
-/// Publications between a worker and its publisher: one is written while the
-/// next is computed.
-const IN_FLIGHT: usize = 1;
 
 /// How the loop runs.
 #[derive(Debug, Clone)]
@@ -84,50 +78,6 @@ pub enum Error {
     Start(#[from] std::io::Error),
 }
 
-/// What threads tell the loop.
-pub enum Event {
-    /// A turn was computed; its publication is on its way.
-    Computed {
-        /// By which worker.
-        worker: usize,
-        /// What there is to say of it, its commands and frames taken out.
-        report: Box<Publication>,
-        /// Whether something is to be published.
-        publishes: bool,
-    },
-    /// A publication is safe.
-    Acknowledged {
-        /// Whose.
-        worker: usize,
-        /// What may be committed.
-        commits: Vec<Commit>,
-        /// The store is another than before.
-        store_changed: bool,
-    },
-    /// A publisher was told to give up.
-    GaveUp {
-        /// Whose.
-        worker: usize,
-    },
-    /// A worker failed.
-    Failed(worker::Error),
-}
-
-enum Order {
-    Assign(Vec<Assignment>),
-    Revoke(Vec<PartitionId>),
-    Distrust,
-    Turn { frames: Vec<FrameBatch>, silences: Vec<(PartitionId, Silence)>, wall: EventTime },
-}
-
-/// One worker's thread and its publisher's, as the loop sees them.
-struct Pair {
-    orders: Sender<Order>,
-    computing: bool,
-    publishing: usize,
-    threads: Vec<JoinHandle<()>>,
-}
-
 struct PartitionState {
     end: i64,
     acknowledged: i64,
@@ -151,16 +101,6 @@ pub struct Pipeline {
     turned_at: Instant,
     paused: bool,
     progress: Progress,
-}
-
-/// A worker with what publishes for it.
-pub struct Crew {
-    /// Owns shards.
-    pub worker: Worker,
-    /// The store.
-    pub sink: Box<dyn Sink>,
-    /// The place for dead letters; `None` when they are only counted.
-    pub dead_letters: Option<Box<dyn DeadLetters>>,
 }
 
 impl Pipeline {
@@ -247,6 +187,7 @@ impl Pipeline {
                     self.set_paused(source, true)?;
                     // The group wants to be polled even while nothing is fetched.
                     self.poll(source, Duration::from_millis(20))?;
+                    self.report_lag();
                 }
                 Step::Read(time) => {
                     if self.paused {
@@ -408,18 +349,6 @@ impl Pipeline {
         }
     }
 
-    fn report_lag(&self) {
-        for (id, state) in &self.partitions {
-            let end = self.inbox.end(*id);
-            if let Some(high) = end.high {
-                let drained = end.drained_to.is_some_and(|offset| offset >= high);
-                let reached =
-                    if drained && state.acknowledged >= state.delivered { high } else { state.acknowledged };
-                self.shared.metrics.consumer_lag(*id, (high - reached).max(0));
-            }
-        }
-    }
-
     fn take_events(&mut self, source: &mut dyn Source) -> Result<(), Error> {
         let mut acknowledged = false;
         while let Ok(event) = self.events.try_recv() {
@@ -437,7 +366,7 @@ impl Pipeline {
             Event::Computed { worker, report, publishes } => {
                 self.pairs[worker].computing = false;
                 self.pairs[worker].publishing += usize::from(publishes);
-                self.report(&report);
+                self.report(worker, &report);
                 Ok(false)
             }
             Event::Acknowledged { worker, commits, store_changed } => {
@@ -450,13 +379,13 @@ impl Pipeline {
                     }
                 }
                 if store_changed {
-                    tracing::warn!("the store is not the one written to before: everything is written again");
-                    for pair in &self.pairs {
-                        // A worker that is gone is noticed at its next turn.
-                        let _ = pair.orders.send(Order::Distrust);
-                    }
+                    self.distrust_store();
                 }
                 Ok(true)
+            }
+            Event::StoreChanged => {
+                self.distrust_store();
+                Ok(false)
             }
             Event::GaveUp { worker } => {
                 self.pairs[worker].publishing -= 1;
@@ -466,49 +395,13 @@ impl Pipeline {
         }
     }
 
-    fn report(&mut self, report: &Publication) {
-        let metrics = &self.shared.metrics;
-        metrics.batch_events(report.events());
-        metrics.batch_seconds(Stage::Evaluate, report.computed_in);
-        for (stream, counts) in &report.streams {
-            let rejected: u64 = report
-                .letters
-                .iter()
-                .filter(|letters| letters.frames.partition.stream == *stream)
-                .map(|letters| letters.rejected.len() as u64)
-                .sum();
-            metrics.events(*stream, EventStatus::Processed, counts.processed);
-            metrics.events(*stream, EventStatus::Late, counts.late);
-            metrics.events(*stream, EventStatus::Skipped, counts.tombstones);
-            metrics.events(*stream, EventStatus::LeadIn, counts.lead_in);
-            metrics.events(*stream, EventStatus::Rejected, rejected);
-            metrics.late(*stream, LateAction::Accepted, counts.late);
-            metrics.key_mismatches(*stream, counts.key_mismatches);
-            if self.pairs.len() == 1 {
-                metrics.window_events(*stream, counts.kept);
-            }
-        }
-        for (index, view) in report.views.iter().enumerate() {
-            metrics.features(index, view.features);
-        }
-        self.progress.note(report);
-        if self.pairs.len() > 1 {
-            for (stream, kept) in self.progress.kept() {
-                metrics.window_events(stream, kept);
-            }
-        }
-        for (index, bytes) in self.progress.state_bytes().into_iter().enumerate() {
-            metrics.state_bytes(index, bytes);
-        }
-        metrics.shards(self.progress.shards());
-        for (partition, time) in &report.clocks {
-            if let Some(time) = time
-                && self.partitions.contains_key(partition)
-            {
-                #[expect(clippy::cast_precision_loss, reason = "a lag in microseconds is far below 2^53")]
-                let seconds = report.wall.micros().saturating_sub(time.micros()) as f64 / 1e6;
-                metrics.clock_lag(*partition, seconds);
-            }
+    /// Each worker has a connection of its own, and each notices: the order is
+    /// harmless when it is repeated.
+    fn distrust_store(&self) {
+        tracing::warn!("the store is not the one written to before: everything is written again");
+        for pair in &self.pairs {
+            // A worker that is gone is noticed at its next turn.
+            let _ = pair.orders.send(Order::Distrust);
         }
     }
 
@@ -575,74 +468,4 @@ fn worker_of(partition: PartitionId, workers: usize) -> usize {
 
 fn cause(error: &dyn std::error::Error) -> String {
     error.source().map(ToString::to_string).unwrap_or_default()
-}
-
-fn start_pair(
-    index: usize,
-    crew: Crew,
-    shared: &Shared,
-    give_up: &Arc<AtomicBool>,
-    events: &Sender<Event>,
-) -> Result<Pair, Error> {
-    let (orders, received) = channel();
-    let (publications, to_publish) = sync_channel(IN_FLIGHT);
-    let publisher = Publisher {
-        worker: index,
-        sink: crew.sink,
-        dead_letters: crew.dead_letters,
-        streams: Arc::clone(&shared.streams),
-        metrics: shared.metrics.clone(),
-        health: shared.health.clone(),
-        clock: Arc::clone(&shared.clock),
-        give_up: Arc::clone(give_up),
-    };
-    let (computed, acknowledged) = (events.clone(), events.clone());
-    let threads = vec![
-        std::thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || work(index, crew.worker, &received, &publications, &computed))?,
-        std::thread::Builder::new()
-            .name(format!("publisher-{index}"))
-            .spawn(move || publisher.run(&to_publish, &acknowledged))?,
-    ];
-    Ok(Pair { orders, computing: false, publishing: 0, threads })
-}
-
-/// A worker's thread: carries out orders until there are none.
-fn work(
-    index: usize,
-    mut worker: Worker,
-    orders: &Receiver<Order>,
-    publications: &SyncSender<Publication>,
-    events: &Sender<Event>,
-) {
-    let mut last_commits = Vec::new();
-    for order in orders {
-        match order {
-            Order::Assign(assignments) => worker.assign(&assignments),
-            Order::Revoke(partitions) => worker.revoke(&partitions),
-            Order::Distrust => worker.distrust_store(),
-            Order::Turn { frames, silences, wall } => {
-                let publication = match worker.turn(frames, &silences, wall) {
-                    Ok(publication) => publication,
-                    Err(error) => {
-                        // Nobody listens only when the run is over.
-                        let _ = events.send(Event::Failed(error));
-                        return;
-                    }
-                };
-                let publishes = !publication.writes.is_empty()
-                    || !publication.letters.is_empty()
-                    || publication.commits != last_commits;
-                last_commits.clone_from(&publication.commits);
-                let report = Box::new(publication.report());
-                if publishes && publications.send(publication).is_err() {
-                    return;
-                }
-                if events.send(Event::Computed { worker: index, report, publishes }).is_err() {
-                    return;
-                }
-            }
-        }
-    }
 }

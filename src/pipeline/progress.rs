@@ -57,9 +57,8 @@ impl Progress {
         self.partitions.remove(&partition);
     }
 
-    pub(super) fn note(&mut self, report: &Publication) {
-        // A worker is told by its first partition; which number it has does not matter here.
-        let worker = report.clocks.first().map_or(0, |(id, _)| usize::try_from(id.partition).unwrap_or(0));
+    pub(super) fn note(&mut self, worker: usize, report: &Publication) {
+        self.kept.retain(|(_, known), _| *known != worker);
         for (stream, counts) in &report.streams {
             self.processed += counts.processed + counts.late;
             self.lead_in += counts.lead_in;

@@ -64,6 +64,11 @@ impl Publisher {
                 Err(RecvTimeoutError::Timeout) => {
                     let answer = self.sink.ping();
                     self.health.sink_answers(answer.is_ok());
+                    if answer.is_ok_and(|written| written.store_changed)
+                        && events.send(Event::StoreChanged).is_err()
+                    {
+                        return;
+                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }

@@ -24,6 +24,12 @@ impl Directory {
     /// # Errors
     /// What cannot be read, and what is no schema.
     pub fn load(directory: &Path) -> Result<Self, Problems> {
+        let (loaded, problems) = Self::inspect(directory);
+        problems.into_result(loaded)
+    }
+
+    /// The same, going on without what is wrong.
+    pub fn inspect(directory: &Path) -> (Self, Problems) {
         let mut loaded = Self {
             schemas: SHIPPED.iter().map(|(name, text)| ((*name).to_owned(), Arc::from(*text))).collect(),
             notes: Vec::new(),
@@ -46,7 +52,7 @@ impl Directory {
                 problems.0.push(problem.at(Place::file(directory.display().to_string())));
             }
         }
-        problems.into_result(loaded)
+        (loaded, problems)
     }
 
     /// The schema of a stream: the file of that name in the directory, a

@@ -107,8 +107,12 @@ impl Sink for MemorySink {
         Ok(written)
     }
 
-    fn ping(&mut self) -> Result<(), Error> {
-        if self.store.model().away { Err(unavailable()) } else { Ok(()) }
+    fn ping(&mut self) -> Result<Written, Error> {
+        let mut model = self.store.model();
+        if model.away {
+            return Err(unavailable());
+        }
+        Ok(Written { store_changed: std::mem::take(&mut model.changed), ..Written::default() })
     }
 }
 

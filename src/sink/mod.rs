@@ -103,9 +103,10 @@ pub trait Sink: Send {
     /// When an entry is neither acknowledged nor refused for good.
     fn write(&mut self, writes: &Writes) -> Result<Written, Error>;
 
-    /// Whether the store answers.
+    /// Asks whether the store answers, and whether it is the one that earlier
+    /// writes went to; nothing is written.
     ///
     /// # Errors
-    /// When it does not.
-    fn ping(&mut self) -> Result<(), Error>;
+    /// When it does not answer.
+    fn ping(&mut self) -> Result<Written, Error>;
 }

@@ -58,16 +58,14 @@ struct Tally {
 }
 
 impl RedisSink {
-    /// Connects.
+    /// Connects at the first call, and again after each failure.
     ///
     /// # Errors
-    /// When the options are wrong, or the store does not answer or refuses us.
+    /// When the options are wrong.
     pub fn connect(options: &Options) -> Result<Self, Error> {
         let dialer = Dialer::try_new(options).map_err(|failure| failure.at("Redis"))?;
         let store = dialer.store();
-        let mut sink = Self { dialer, store, link: None, identities: None, changed: false };
-        sink.ping()?;
-        Ok(sink)
+        Ok(Self { dialer, store, link: None, identities: None, changed: false })
     }
 
     /// The store as messages call it.
@@ -155,19 +153,17 @@ impl Sink for RedisSink {
             Link::Cluster(cluster) => cluster.write(dialer, writes),
         })?;
         let store_changed = std::mem::take(&mut self.changed);
-        if store_changed {
-            warn!(store = self.store, "the store is not the one that was written to before");
-        }
         Ok(Written { acknowledged: tally.acknowledged, refused: tally.refused, store_changed })
     }
 
-    fn ping(&mut self) -> Result<(), Error> {
+    fn ping(&mut self) -> Result<Written, Error> {
         self.with_link(|link, _| {
             for connection in link.connections() {
                 request(connection, &[b"PING"])?;
             }
             Ok(())
-        })
+        })?;
+        Ok(Written { store_changed: std::mem::take(&mut self.changed), ..Written::default() })
     }
 }
 

@@ -4,20 +4,20 @@
 //! Callbacks only leave messages here. In particular a rebalance is carried out
 //! by the loop, after it has published and committed what it had read.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod mailbox;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, RebalanceProtocol};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
-use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::types::RDKafkaRespErr;
 
+pub(super) use self::mailbox::Mailbox;
+use self::mailbox::Rebalance;
 use super::position::{self, Facts, Start};
 use super::{Assignment, Commit, Error, Inbox, Notice, Source};
 use crate::frame::{Frame, PartitionId, StreamId};
@@ -79,140 +79,6 @@ pub fn client_config(brokers: &str, properties: &BTreeMap<String, String>) -> Cl
     config
 }
 
-/// A rebalance that waits to be carried out.
-#[derive(Debug)]
-enum Rebalance {
-    Assign(Vec<(String, i32)>),
-    Revoke { partitions: Vec<(String, i32)>, lost: bool },
-}
-
-/// What callbacks leave for the loop.
-#[derive(Default)]
-pub(super) struct Mailbox {
-    rebalances: Mutex<VecDeque<Rebalance>>,
-    /// By topic and partition: the log's end, and the end up to which all was fetched.
-    ends: Mutex<HashMap<(String, i32), (i64, i64)>>,
-    closing: AtomicBool,
-    defer: bool,
-    /// Errors said already, so that one that stays is not said at every attempt.
-    said: Mutex<HashMap<String, Instant>>,
-}
-
-impl Mailbox {
-    /// Says an error once a minute; all that come here pass by themselves.
-    fn say(&self, error: &KafkaError) {
-        /// Said again after this long.
-        const AGAIN: Duration = Duration::from_secs(60);
-        /// Different errors remembered; more are not worth telling apart.
-        const MOST: usize = 1000;
-        let text = error.to_string();
-        let now = Instant::now();
-        let mut said = self.said.lock().expect("no holder panics");
-        if said.get(&text).is_some_and(|last| now.duration_since(*last) < AGAIN) {
-            return;
-        }
-        let hint = match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                "; it is read as soon as it is there"
-            }
-            Some(RDKafkaErrorCode::Authentication) => "; check the credentials among the Kafka properties",
-            Some(RDKafkaErrorCode::AllBrokersDown) => "; tried again until one answers",
-            _ => "",
-        };
-        tracing::warn!("Kafka: {text}{hint}");
-        if said.len() >= MOST {
-            said.clear();
-        }
-        said.insert(text, now);
-    }
-}
-
-impl ClientContext for Mailbox {
-    fn stats(&self, statistics: Statistics) {
-        let mut ends = self.ends.lock().expect("no holder panics");
-        for (name, topic) in statistics.topics {
-            for (number, partition) in topic.partitions {
-                if number >= 0 {
-                    // The last stable offset is the end for who reads committed events only.
-                    let high =
-                        if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
-                    ends.insert((name.clone(), number), (high, partition.eof_offset));
-                }
-            }
-        }
-    }
-
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error => {
-                tracing::warn!(target: "kafka", facility, "{message}");
-            }
-            _ => tracing::debug!(target: "kafka", facility, "{message}"),
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        // The end of a partition is no error; it is asked for so that the statistics have it.
-        if matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::PartitionEOF)) {
-            return;
-        }
-        tracing::debug!(target: "kafka", "{error}: {reason}");
-        self.say(&error);
-    }
-}
-
-impl ConsumerContext for Mailbox {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        error: RDKafkaRespErr,
-        partitions: &mut TopicPartitionList,
-    ) {
-        let named = || {
-            partitions
-                .elements()
-                .iter()
-                .map(|one| (one.topic().to_owned(), one.partition()))
-                .collect::<Vec<_>>()
-        };
-        let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
-        let assigned = error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        if !self.defer || self.closing.load(Ordering::Relaxed) {
-            let done = match (assigned, cooperative) {
-                (true, true) => consumer.incremental_assign(partitions),
-                (true, false) => consumer.assign(partitions),
-                (false, true) => consumer.incremental_unassign(partitions),
-                (false, false) => consumer.unassign(),
-            };
-            if let Err(error) = done {
-                tracing::debug!(target: "kafka", "at the end: {error}");
-            }
-            return;
-        }
-        let rebalance = if assigned {
-            Rebalance::Assign(named())
-        } else {
-            Rebalance::Revoke { partitions: named(), lost: consumer.assignment_lost() }
-        };
-        self.rebalances.lock().expect("no holder panics").push_back(rebalance);
-    }
-
-    fn commit_callback(&self, result: Result<(), KafkaError>, _offsets: &TopicPartitionList) {
-        if let Err(error) = result
-            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::NoOffset)
-        {
-            tracing::warn!(target: "kafka", "could not commit offsets; the next commit includes them: {error}");
-        }
-    }
-
-    fn main_queue_min_poll_interval(&self) -> rdkafka::util::Timeout {
-        rdkafka::util::Timeout::After(POLL_SLICE)
-    }
-}
-
 pub(super) fn failed(what: impl Into<String>) -> impl FnOnce(KafkaError) -> Error {
     move |source| Error::Kafka { what: what.into(), source }
 }
@@ -254,7 +120,7 @@ impl KafkaSource {
             .set("enable.partition.eof", "true")
             .set("statistics.interval.ms", "500")
             .set_log_level(RDKafkaLogLevel::Info);
-        let mailbox = Mailbox { defer: true, ..Mailbox::default() };
+        let mailbox = Mailbox::deferring();
         let consumer: BaseConsumer<Mailbox> =
             config.create_with_context(mailbox).map_err(failed("set up the Kafka consumer"))?;
         let source = Self { options, consumer, begun: false, assigned: Vec::new(), paused: false };
@@ -458,7 +324,8 @@ impl Source for KafkaSource {
             let left = deadline.saturating_duration_since(Instant::now());
             let full = inbox.len() >= self.options.max_batch_events
                 || (since_check == 1 && inbox.byte_len() >= self.options.max_batch_bytes);
-            if full {
+            // While fetching is paused the group wants to be polled all the same, and nothing comes.
+            if full && !self.paused {
                 return Ok(None);
             }
             match self.consumer.poll(left.min(POLL_SLICE)) {

@@ -8,13 +8,13 @@
 
 use std::collections::VecDeque;
 
-use arrow::array::{AsArray, RecordBatch, Scalar, TimestampMicrosecondArray};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, Scalar, TimestampMicrosecondArray};
 use arrow::compute::kernels::aggregate::{max, min};
 use arrow::compute::{concat_batches, filter_record_batch};
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 
-use crate::decode::reader::EVENT_TIME;
+use crate::decode::reader::{EVENT_TIME, OFFSET};
 use crate::time::{EventTime, TIMESTAMP_ZONE};
 
 /// Chunks are not merged beyond this many rows: dropping works by the chunk, so
@@ -95,7 +95,8 @@ impl Retained {
                 let edge = TimestampMicrosecondArray::new_scalar(time.micros());
                 let edge = Scalar::new(edge.into_inner().with_timezone(TIMESTAMP_ZONE));
                 let mask = arrow::compute::kernels::cmp::gt(event_times(&one.rows), &edge)?;
-                one = chunk(filter_record_batch(&one.rows, &mask)?, one.lead_in);
+                let lead_in = advanced(&one, &mask);
+                one = chunk(filter_record_batch(&one.rows, &mask)?, lead_in);
             }
             rows += one.rows.num_rows();
             bytes += one.rows.get_array_memory_size();
@@ -137,6 +138,18 @@ impl Retained {
             self.rows -= chunk.rows.num_rows();
             self.bytes -= chunk.rows.get_array_memory_size();
         }
+    }
+}
+
+/// The lead-in without the rows before the first that `kept` holds.
+fn advanced(chunk: &Chunk, kept: &BooleanArray) -> LeadIn {
+    let offsets = chunk.rows.column_by_name(OFFSET).map(|column| column.as_primitive::<Int64Type>());
+    match (kept.iter().position(|kept| kept == Some(true)), offsets) {
+        (Some(first), Some(offsets)) if first > 0 => {
+            let passed = event_times(&chunk.rows).values()[..first].iter().max().map(|time| EventTime(*time));
+            LeadIn { offset: offsets.value(first), clock: chunk.lead_in.clock.max(passed) }
+        }
+        _ => chunk.lead_in,
     }
 }
 

@@ -22,7 +22,7 @@ pub fn explain(view: &FeatureView) -> String {
     line("cost", &format!("a batch costs what grows with: {}", classification.cost));
     match &view.sharding {
         Sharding::ByPartition => {
-            line("shards", "one a partition; the consumer group spreads them over processes")
+            line("shards", "one a partition; the consumer group spreads them over processes");
         }
         Sharding::Single { reason } => {
             line("shards", &format!("one over all partitions, so the view needs one process: {reason}"));

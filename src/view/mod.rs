@@ -141,7 +141,8 @@ impl FeatureView {
             .filter(|scan| scan.stream == stream)
             .map(|scan| {
                 let edge = clock.ceil(scan.bound.resolution);
-                EventTime(edge.micros().saturating_sub(scan.bound.length))
+                // With `>=` an event on the edge itself counts.
+                EventTime(edge.micros().saturating_sub(scan.bound.length).saturating_sub(1))
             })
             .min()
     }
@@ -153,3 +154,6 @@ impl FeatureView {
         resolutions.into_iter().map(|resolution| clock.ceil(resolution)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

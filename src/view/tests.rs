@@ -174,7 +174,8 @@ fn every_reading_of_a_stream_has_its_own_bound() {
 /// `now()` is found, and it is no window: it is the clock there.
 #[test]
 fn other_uses_of_now_are_no_windows() {
-    let bounded = |condition: &str| counting(&format!("event_time > now() - INTERVAL '1 hour' AND {condition}"));
+    let bounded =
+        |condition: &str| counting(&format!("event_time > now() - INTERVAL '1 hour' AND {condition}"));
     check_windows(&bounded("now() - event_time < INTERVAL '5 minutes'"), &[(3600, 1)], &[3600]);
     check_windows(&bounded("processing_time > now() - INTERVAL '5 minutes'"), &[(3600, 1)], &[3600]);
     check_windows(&bounded("date_part('hour', now()) < 6"), &[(3600, 1)], &[3600]);
@@ -196,16 +197,26 @@ fn edges_move_by_a_second_a_minute_or_an_hour() {
 
 #[test]
 fn the_header_says_another_resolution() {
-    let text = format!("{HEADER}-- resolution: 10s\n{}", counting("event_time > now() - INTERVAL '24 hours'"));
+    let text =
+        format!("{HEADER}-- resolution: 10s\n{}", counting("event_time > now() - INTERVAL '24 hours'"));
     check_windows(&text, &[(86_400, 10)], &[86_400]);
 }
 
 #[test]
 fn what_is_kept_follows_the_rounded_clock() {
-    let view = plan(&counting("event_time > now() - INTERVAL '5 minutes'"));
     let at = |seconds: i64, micros: i64| EventTime(seconds * 1_000_000 + micros);
-    assert_eq!(view.keep_after("transactions", at(1000, 1)), Some(at(701, 0)));
-    assert_eq!(view.keep_after("transactions", at(1000, 0)), Some(at(700, 0)));
+    let kept = |condition: &str, clock: EventTime, time: EventTime| {
+        plan(&counting(condition)).keep_after("transactions", clock).unwrap() < time
+    };
+    let open = "event_time > now() - INTERVAL '5 minutes'";
+    let closed = "event_time >= now() - INTERVAL '5 minutes'";
+    for condition in [open, closed] {
+        assert!(kept(condition, at(1000, 0), at(700, 1)) && kept(condition, at(1000, 1), at(701, 1)));
+        assert!(!kept(condition, at(1000, 0), at(699, 0)) && !kept(condition, at(1000, 1), at(700, 0)));
+    }
+    // An event on a closed edge still counts.
+    assert!(kept(closed, at(1000, 0), at(700, 0)) && kept(closed, at(1000, 1), at(701, 0)));
+    let view = plan(&counting(open));
     assert_eq!(view.keep_after("clicks", at(1000, 0)), None);
     assert_eq!(view.edges(at(1000, 1)), [at(1001, 0)]);
     assert_eq!(view.edges(at(1000, 1)), view.edges(at(1000, 999_999)));
@@ -259,12 +270,16 @@ fn a_view_by_another_column_is_one_shard() {
     );
     check_sharding(
         "card_id",
-        &format!("SELECT upper(card_id) AS card_id, count(*) AS n FROM transactions WHERE {recent} GROUP BY 1"),
+        &format!(
+            "SELECT upper(card_id) AS card_id, count(*) AS n FROM transactions WHERE {recent} GROUP BY 1"
+        ),
         reason,
     );
     check_sharding(
         "card_id",
-        &format!("SELECT user_id AS card_id, count(*) AS n FROM transactions WHERE {recent} GROUP BY user_id"),
+        &format!(
+            "SELECT user_id AS card_id, count(*) AS n FROM transactions WHERE {recent} GROUP BY user_id"
+        ),
         reason,
     );
 }

@@ -53,7 +53,7 @@ fn check_bookkeeping(job: &Job, begun: i64, clock: i64) {
             text.parse().unwrap_or_else(|error| panic!("{name} {field} `{text}`: {error}"))
         };
         let (as_of, computed_at) = (number("_as_of"), number("_computed_at"));
-        assert!((clock - 2 * DAY..=clock).contains(&as_of), "{name} is as of {as_of}, and the clock is {clock}");
+        assert!((clock - 2 * DAY..=clock).contains(&as_of), "{name} is as of {as_of}, the clock is {clock}");
         assert!((begun..=ended).contains(&computed_at), "{name} was computed at {computed_at}");
         let left = job.redis.ttl_ms(&name);
         let about_a_day = DAY - 10 * MINUTE..=DAY;

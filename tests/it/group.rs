@@ -151,9 +151,8 @@ fn takings(payments: &[Payment]) -> Rows {
         *count += 1;
         *sum += payment.amount;
     }
-    let row = |(count, sum)| {
-        Row::from([("payments_24h", Value::Int(count)), ("amount_sum_24h", Value::Int(sum))])
-    };
+    let row =
+        |(count, sum)| Row::from([("payments_24h", Value::Int(count)), ("amount_sum_24h", Value::Int(sum))]);
     sums.into_iter().map(|(merchant, sums)| (merchant.to_owned(), row(sums))).collect()
 }
 
@@ -175,9 +174,8 @@ fn a_view_over_all_partitions_has_one_process() {
 
     let second = setting.another_process().windrow(&["run"]).run_to_end(PATIENCE);
     assert_eq!(second.status.code(), Some(1), "{}", second.stderr);
-    for part in
-        ["error: view `takings` is one shard over all 3 partitions", setting.topic.as_str(), "hint: repartition"]
-    {
+    let said = "error: view `takings` is one shard over all 3 partitions";
+    for part in [said, setting.topic.as_str(), "hint: repartition"] {
         assert!(second.stderr.contains(part), "no `{part}` in\n{}", second.stderr);
     }
 

@@ -2,6 +2,19 @@
 //! DataFusion again. They run the built program against a real Kafka and a
 //! real Redis, and some of its parts in process.
 
+mod demo;
+mod features;
+mod group;
+mod input;
+mod metrics;
 mod oracle;
+mod output;
+mod payments;
+mod replay;
+mod rules;
+mod starts;
 mod support;
+mod text;
+mod time;
 mod worked;
+mod worker;

@@ -109,8 +109,7 @@ fn an_emptied_redis_is_filled_again_without_a_new_event() {
 fn a_feature_that_becomes_null_loses_its_field() {
     let redis = RedisServer::start();
     let setting = Setting::new("nulls", 1, &redis);
-    let all =
-        [Payment::new("card-a", 5, Some("rent"), NOON), Payment::new("card-a", 7, None, NOON + STEP)];
+    let all = [Payment::new("card-a", 5, Some("rent"), NOON), Payment::new("card-a", 7, None, NOON + STEP)];
     setting.produce(&all[..1]);
     assert_eq!(setting.windrow(&ONCE).run_to_end(PATIENCE).status.code(), Some(0));
     assert_eq!(redis.hgetall("features:card:card-a:spending")["last_note"], "rent");

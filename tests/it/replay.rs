@@ -195,8 +195,9 @@ fn beside_a_running_job() {
 #[test]
 fn what_the_topic_does_not_hold_is_refused_with_what_it_holds() {
     let (redis, setting, _) = filled("range");
-    refused(&setting, &["--from", "0:100", "--to", "0:120"], &[setting.topic.as_str(), "which holds 0 to 90"]);
-    refused(&setting, &["--from", "0:10", "--to", "0:91"], &[setting.topic.as_str(), "which holds 0 to 90"]);
+    let held = [setting.topic.as_str(), "which holds 0 to 90"];
+    refused(&setting, &["--from", "0:100", "--to", "0:120"], &held);
+    refused(&setting, &["--from", "0:10", "--to", "0:91"], &held);
     refused(&setting, &["--from", "3:10", "--to", "3:20"], &["has no partition 3: it has 0 to 0"]);
     refused(&setting, &["--from", "0:20", "--to", "0:10"], &["ends at 10, before it begins at 20"]);
     refused(&setting, &["--from", "soon"], &["soon"]);

@@ -3,7 +3,7 @@
 
 use crate::input::job::{Job, source};
 use crate::oracle::Value::{Float, Int};
-use crate::oracle::{MINUTE, Rows, SECOND, assert_hashes};
+use crate::oracle::{MINUTE, Row, Rows, SECOND, assert_hashes};
 use crate::support::avro::WriterSchema;
 use crate::support::client::Event;
 use crate::support::{PATIENCE, eventually, unique};
@@ -79,9 +79,11 @@ fn a_topic_that_falls_silent_decays() {
         None if seen.is_empty() => Err("there was none yet".to_owned()),
         None => Ok(()),
     });
+    // Before that, a batch may have had the first event alone.
+    let decay: Vec<_> = seen.into_iter().skip_while(|counts| counts.1 < 2).collect();
     let table = [(2, 2), (1, 2), (0, 2), (0, 1)];
-    assert!(seen.contains(&(0, 2)) && seen.iter().all(|counts| table.contains(counts)), "{seen:?}");
-    assert!(seen.is_sorted_by(|before, after| before.0 >= after.0 && before.1 >= after.1), "{seen:?}");
+    assert!(decay.contains(&(0, 2)) && decay.iter().all(|counts| table.contains(counts)), "{decay:?}");
+    assert!(decay.is_sorted_by(|before, after| before.0 >= after.0 && before.1 >= after.1), "{decay:?}");
     assert_eq!(job.redis.keys("*"), Vec::<String>::new());
 
     // Time had run on; now it is what the events say: all three are within 8 seconds.
@@ -93,7 +95,10 @@ fn a_topic_that_falls_silent_decays() {
     // It was deleted because no event was left, not because it expired.
     let left = job.redis.ttl_ms("features:card:card:fading");
     assert!(left.is_some_and(|left| (59 * MINUTE..=60 * MINUTE).contains(&left)), "{left:?}");
-    eventually(PATIENCE, "the hash is deleted again", || counts(&job).map_or(Ok(()), |it| Err(format!("{it:?}"))));
+    eventually(PATIENCE, "the hash is deleted again", || match counts(&job) {
+        None => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
 
     let output = running.terminate();
     assert!(output.status.success(), "{}\n{}", output.status, output.stderr);
@@ -144,17 +149,17 @@ fn cut_log() -> Vec<Event> {
     log
 }
 
+fn row(recent: i64, all: i64, amount: f64, last_amount: f64) -> Row {
+    Row::from([
+        ("payments_5s", Int(recent)),
+        ("payments_70s", Int(all)),
+        ("amount", Float(amount)),
+        ("last_amount", Float(last_amount)),
+    ])
+}
+
 #[test]
 fn where_batches_are_cut_changes_nothing() {
-    let row = |recent, all, amount, last| {
-        [
-            ("payments_5s", Int(recent)),
-            ("payments_70s", Int(all)),
-            ("amount", Float(amount)),
-            ("last_amount", Float(last)),
-        ]
-        .into()
-    };
     let expected = Rows::from([
         ("card-a".to_owned(), row(2, 2, 130.0, 50.0)),
         ("card-b".to_owned(), row(0, 1, 60.0, 60.0)),

@@ -20,6 +20,9 @@ use crate::config::StreamConfig;
 use crate::decode::reader::TimestampUnit;
 use crate::time::EventTime;
 
+#[cfg(test)]
+mod tests;
+
 /// An event as a topic would hold it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Event {
@@ -129,7 +132,9 @@ impl<'s> Converter<'s> {
                     let given = members.get(&field.name).or(field.default.as_ref());
                     let value = match given {
                         Some(given) => self.field(given, &field.schema, &path)?,
-                        None if may_be_null(&field.schema) => self.value(&Json::Null, &field.schema, &path)?,
+                        None if may_be_null(&field.schema) => {
+                            self.value(&Json::Null, &field.schema, &path)?
+                        }
                         None => return Err(format!("{} is missing and has no default", place(&path))),
                     };
                     fields.push((field.name.clone(), value));
@@ -165,9 +170,11 @@ impl<'s> Converter<'s> {
     fn branch(&self, json: &Json, variants: &[Schema], path: &str) -> Result<Value, String> {
         if let Some(members) = json.as_object()
             && let (Some((name, inside)), 1) = (members.iter().next(), members.len())
-            && let Some(index) = variants.iter().position(|variant| branch_name(variant) == Some(name.as_str()))
+            && let Some(short) = name.rsplit('.').next()
+            && let Some(index) = variants.iter().position(|variant| branch_name(variant) == Some(short))
+            && let Ok(value) = self.value(inside, &variants[index], path)
         {
-            return self.value(inside, &variants[index], path).and_then(|value| union(index, value));
+            return union(index, value);
         }
         let mut errors = Vec::new();
         for (index, variant) in variants.iter().enumerate() {
@@ -185,9 +192,13 @@ impl<'s> Converter<'s> {
 
     fn time_of(&self, record: &Value) -> Option<EventTime> {
         match column(record, &self.stream.event_time)? {
-            Value::TimestampMillis(time) | Value::LocalTimestampMillis(time) => Some(EventTime::from_millis(*time)),
+            Value::TimestampMillis(time) | Value::LocalTimestampMillis(time) => {
+                Some(EventTime::from_millis(*time))
+            }
             Value::TimestampMicros(time) | Value::LocalTimestampMicros(time) => Some(EventTime(*time)),
-            Value::TimestampNanos(time) | Value::LocalTimestampNanos(time) => Some(EventTime(time.div_euclid(1000))),
+            Value::TimestampNanos(time) | Value::LocalTimestampNanos(time) => {
+                Some(EventTime(time.div_euclid(1000)))
+            }
             Value::Long(number) => self.stream.event_time_unit.map(|unit| in_unit(*number, unit)),
             Value::Int(number) => self.stream.event_time_unit.map(|unit| in_unit(i64::from(*number), unit)),
             _ => None,

@@ -18,13 +18,18 @@ fn timed(kind: &str) -> String {
 
 /// What bare bodies with these event times, encoded, come out as.
 #[track_caller]
-fn event_times(kind: &str, unit: Option<TimestampUnit>, times: &[Vec<u8>]) -> (Vec<i64>, Vec<(usize, Reason)>) {
+fn event_times(
+    kind: &str,
+    unit: Option<TimestampUnit>,
+    times: &[Vec<u8>],
+) -> (Vec<i64>, Vec<(usize, Reason)>) {
     let options = Options { event_time_unit: unit, framing: Framing::Bare, ..options() };
     let mut decoder = decoder(&timed(kind), &options, &[]);
     let values: Vec<Option<Vec<u8>>> =
         times.iter().map(|time| Some([string("c"), time.clone()].concat())).collect();
     let decoded = decode(&mut decoder, &frames(&values));
-    let column = decoded.rows.column_by_name("event_time").unwrap().as_primitive::<TimestampMicrosecondType>();
+    let column =
+        decoded.rows.column_by_name("event_time").unwrap().as_primitive::<TimestampMicrosecondType>();
     assert_eq!(column.null_count(), 0);
     let rejected = decoded.rejected.iter().map(|one| (one.index, one.reason)).collect();
     (column.values().to_vec(), rejected)
@@ -95,7 +100,7 @@ fn the_event_time_may_already_be_called_so() {
     assert_eq!(columns, ["card", "event_time", "_partition", "_offset", "_timestamp"]);
     let decoded = decode(&mut decoder, &frames(&[Some([string("c"), long(77)].concat())]));
     let times = decoded.rows.column_by_name("event_time").unwrap().as_primitive::<TimestampMicrosecondType>();
-    assert_eq!(times.values(), &[77]);
+    assert_eq!(times.values(), &[77_i64]);
 }
 
 #[test]
@@ -106,8 +111,8 @@ fn every_row_says_where_it_stood_and_when_it_came() {
     let mut decoder = decoder(V1, &options(), &[]);
     let decoded = decode(&mut decoder, &batch);
     let column = |name: &str| decoded.rows.column_by_name(name).unwrap();
-    assert_eq!(column("_partition").as_primitive::<Int32Type>().values(), &[3, 3, 3]);
-    assert_eq!(column("_offset").as_primitive::<Int64Type>().values(), &[100, 101, 900]);
+    assert_eq!(column("_partition").as_primitive::<Int32Type>().values(), &[3_i32, 3, 3]);
+    assert_eq!(column("_offset").as_primitive::<Int64Type>().values(), &[100_i64, 101, 900]);
     let timestamps: Vec<Option<i64>> =
         column("_timestamp").as_primitive::<TimestampMicrosecondType>().iter().collect();
     assert_eq!(timestamps, [Some(5_000_000), Some(5_001_000), None]);
@@ -131,10 +136,11 @@ fn poison_in_an_unused_column_is_poison() {
     let mut decoder = decoder(V1, &options(), &[]);
     let poison = confluent(1, &[string("c1"), long(1), long(-5)].concat());
     let short = v1(2)[..9].to_vec();
-    check_with(&mut decoder, &[Some(v1(0)), Some(poison), Some(short), Some(v2(3))], &[
-        (1, Reason::Malformed),
-        (2, Reason::Malformed),
-    ]);
+    check_with(
+        &mut decoder,
+        &[Some(v1(0)), Some(poison), Some(short), Some(v2(3))],
+        &[(1, Reason::Malformed), (2, Reason::Malformed)],
+    );
 }
 
 /// What a stream's schema and its options do not agree on.
@@ -156,7 +162,8 @@ fn a_schema_that_does_not_fit_its_options_is_refused() {
         timed(MILLIS).replace(r#"{"name": "at""#, &extra)
     };
     for name in ["event_time", "_partition", "_offset", "_timestamp"] {
-        let expected = format!("the schema has a column `{name}`, a name that every stream's table has already");
+        let expected =
+            format!("the schema has a column `{name}`, a name that every stream's table has already");
         check_unfit(&reserved(name), &options(), &expected);
     }
     let no_record = StreamSchema::try_new(r#""string""#, &options());

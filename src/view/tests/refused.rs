@@ -80,7 +80,11 @@ fn what_is_no_function_of_its_input_is_refused() {
 
 #[test]
 fn a_view_is_one_select() {
-    check_refused("INSERT INTO transactions SELECT * FROM transactions", "view `v` is not a SELECT", "one SELECT");
+    check_refused(
+        "INSERT INTO transactions SELECT * FROM transactions",
+        "view `v` is not a SELECT",
+        "one SELECT",
+    );
     check_refused("EXPLAIN SELECT card_id FROM transactions", "view `v` is not a SELECT", "one SELECT");
     check_refused("DROP TABLE transactions", "view `v` is not a SELECT", "one SELECT");
     let one = counting("event_time > now() - INTERVAL '5 minutes'");

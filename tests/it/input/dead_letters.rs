@@ -21,7 +21,7 @@ fn poison(place: usize) -> Vec<u8> {
     match place {
         0 => vec![0, 0, 0],
         15 => whole[..whole.len() / 2].to_vec(),
-        _ => [whole.as_slice(), b"x"].concat(),
+        _ => [whole.as_slice(), b"x".as_slice()].concat(),
     }
 }
 
@@ -44,8 +44,8 @@ fn poison_at_the_first_a_middle_and_the_last_place_of_a_batch() {
         })
         .collect();
     job.client.produce(&topic, &events);
-    // A turn is taken when there are so many events, and otherwise hardly ever.
-    job.run_to_end(&["--max-batch-events", &BATCH.to_string(), "--batch-interval", "20s"]);
+    // A turn is taken as soon as there are so many events, and otherwise seldom.
+    job.run_to_end(&["--max-batch-events", &BATCH.to_string(), "--batch-interval", "2s"]);
 
     assert_eq!(events_seen(&job, "card").as_deref(), Some("28"));
     let letters = job.dead_letters(&topic);
@@ -82,7 +82,9 @@ fn too_late_and_from_the_future_by_the_millisecond() {
         ("b", 64.0, clock + 10 * MINUTE, clock + 5 * MINUTE),
         ("a", 128.0, clock - 65 * SECOND, clock),
     ];
-    let event = |(card, amount, time, timestamp)| Event::new(0, card, framed(card, amount, time)).at(timestamp);
+    let event = |(card, amount, time, timestamp): (&str, f64, i64, i64)| {
+        Event::new(0, card, framed(card, amount, time)).at(timestamp)
+    };
     job.client.produce(&topic, &log.map(event));
     job.run_to_end(&[]);
 
@@ -93,13 +95,16 @@ fn too_late_and_from_the_future_by_the_millisecond() {
     assert_hash(&seen(&job, "b"), &b.into());
 
     let letters = job.dead_letters(&topic);
-    let found: Vec<_> =
-        letters.iter().map(|letter| (source(letter).1, letter.header("reason").unwrap_or_default())).collect();
-    let expected = [(3, "too_late"), (4, "future"), (7, "too_late")];
+    let found: Vec<_> = letters
+        .iter()
+        .map(|letter| (source(letter).1, letter.header("reason").unwrap_or_default()))
+        .collect();
+    let expected = [(3_i64, "too_late"), (4, "future"), (7, "too_late")];
     assert_eq!(found, expected.map(|(offset, reason)| (offset, reason.to_owned())));
     for letter in &letters {
         let (_, offset) = source(letter);
-        let (card, amount, time, timestamp) = log[usize::try_from(offset).expect("an offset is not negative")];
+        let place = usize::try_from(offset).expect("an offset is not negative");
+        let (card, amount, time, timestamp) = log[place];
         assert_eq!(letter.value, Some(framed(card, amount, time)));
         assert_eq!(letter.header("source_timestamp"), Some(timestamp.to_string()));
     }
@@ -134,7 +139,8 @@ fn a_topic_of_ones_own() {
     job.client.create_topic(&letters_topic, 1);
     job.configure(&format!("dead_letter_topic = \"{letters_topic}\""));
     job.view("seen", SEEN);
-    let events = [Event::new(1, "card", poison(0)).at(5), Event::new(0, "card", framed("card", 1.0, MIDNIGHT))];
+    let used = Event::new(0, "card", framed("card", 1.0, MIDNIGHT)).at(MIDNIGHT);
+    let events = [Event::new(1, "card", poison(0)).at(5), used];
     job.client.produce(&topic, &events);
     job.run_to_end(&[]);
 
@@ -153,7 +159,7 @@ fn a_file_instead_of_a_topic() {
     let events = [
         Event::new(0, "card-1", framed("card-1", 1.0, MIDNIGHT)).at(MIDNIGHT),
         Event::new(0, "card-1", b"\0bad").at(MIDNIGHT + 1),
-        Event { key: None, ..Event::new(0, "", [0]).at(MIDNIGHT + 2) },
+        Event { key: None, ..Event::new(0, "", [0_u8]).at(MIDNIGHT + 2) },
     ];
     job.client.produce(&topic, &events);
     job.run_to_end(&[]);

@@ -56,8 +56,7 @@ fn check(unit: &str, per_second: i64) {
     job.client.produce(&topic, &events);
     job.run_to_end(&[]);
 
-    let expected =
-        [("visits_10s", Int(2)), ("visits_1m", Int(4)), ("last_visit", TimestampMs(MIDNIGHT))];
+    let expected = [("visits_10s", Int(2)), ("visits_1m", Int(4)), ("last_visit", TimestampMs(MIDNIGHT))];
     assert_hash(&job.redis.hgetall("features:visitor:ann:recent"), &expected.into());
     assert_eq!(job.dead_letters(&topic), []);
 }

@@ -55,10 +55,10 @@ impl Job {
         topic
     }
 
-    /// Adds tables to the configuration.
-    pub fn configure(&mut self, tables: &str) {
+    /// Adds lines to the configuration, which ends with the stream made last.
+    pub fn configure(&mut self, lines: &str) {
         self.configuration.push('\n');
-        self.configuration.push_str(tables);
+        self.configuration.push_str(lines);
         self.configuration.push('\n');
     }
 

@@ -1,0 +1,150 @@
+//! The threads: a worker computes, its publisher publishes, and both tell the
+//! loop. What they say to each other is here and nowhere else.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+
+use super::publication::Publication;
+use super::publisher::Publisher;
+use super::worker::{self, Worker};
+use super::{Error, Shared};
+use crate::clock::Silence;
+use crate::frame::{FrameBatch, PartitionId};
+use crate::sink::Sink;
+use crate::sink::dead_letter::DeadLetters;
+use crate::source::{Assignment, Commit};
+use crate::time::EventTime;
+
+/// Publications between a worker and its publisher: one is written while the
+/// next is computed.
+const IN_FLIGHT: usize = 1;
+
+/// A worker with what publishes for it.
+pub struct Crew {
+    /// Owns shards.
+    pub worker: Worker,
+    /// The store.
+    pub sink: Box<dyn Sink>,
+    /// The place for dead letters; `None` when they are only counted.
+    pub dead_letters: Option<Box<dyn DeadLetters>>,
+}
+
+/// What threads tell the loop.
+pub enum Event {
+    /// A turn was computed; its publication is on its way.
+    Computed {
+        /// By which worker.
+        worker: usize,
+        /// What there is to say of it, its commands and frames taken out.
+        report: Box<Publication>,
+        /// Whether something is to be published.
+        publishes: bool,
+    },
+    /// A publication is safe.
+    Acknowledged {
+        /// Whose.
+        worker: usize,
+        /// What may be committed.
+        commits: Vec<Commit>,
+        /// The store is another than before.
+        store_changed: bool,
+    },
+    /// The store is another than before, with nothing on its way to it.
+    StoreChanged,
+    /// A publisher was told to give up.
+    GaveUp {
+        /// Whose.
+        worker: usize,
+    },
+    /// A worker failed.
+    Failed(worker::Error),
+}
+
+/// What the loop tells a worker.
+pub(super) enum Order {
+    Assign(Vec<Assignment>),
+    Revoke(Vec<PartitionId>),
+    Distrust,
+    Turn { frames: Vec<FrameBatch>, silences: Vec<(PartitionId, Silence)>, wall: EventTime },
+}
+
+/// One worker's thread and its publisher's, as the loop sees them.
+pub(super) struct Pair {
+    pub orders: Sender<Order>,
+    pub computing: bool,
+    pub publishing: usize,
+    pub threads: Vec<JoinHandle<()>>,
+}
+
+/// Starts a crew's two threads.
+pub(super) fn start_pair(
+    index: usize,
+    crew: Crew,
+    shared: &Shared,
+    give_up: &Arc<AtomicBool>,
+    events: &Sender<Event>,
+) -> Result<Pair, Error> {
+    let (orders, received) = channel();
+    let (publications, to_publish) = sync_channel(IN_FLIGHT);
+    let publisher = Publisher {
+        worker: index,
+        sink: crew.sink,
+        dead_letters: crew.dead_letters,
+        streams: Arc::clone(&shared.streams),
+        metrics: shared.metrics.clone(),
+        health: shared.health.clone(),
+        clock: Arc::clone(&shared.clock),
+        give_up: Arc::clone(give_up),
+    };
+    let (computed, acknowledged) = (events.clone(), events.clone());
+    let threads = vec![
+        std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || work(index, crew.worker, &received, &publications, &computed))?,
+        std::thread::Builder::new()
+            .name(format!("publisher-{index}"))
+            .spawn(move || publisher.run(&to_publish, &acknowledged))?,
+    ];
+    Ok(Pair { orders, computing: false, publishing: 0, threads })
+}
+
+/// A worker's thread: carries out orders until there are none.
+fn work(
+    index: usize,
+    mut worker: Worker,
+    orders: &Receiver<Order>,
+    publications: &SyncSender<Publication>,
+    events: &Sender<Event>,
+) {
+    let mut last_commits = Vec::new();
+    for order in orders {
+        match order {
+            Order::Assign(assignments) => worker.assign(&assignments),
+            Order::Revoke(partitions) => worker.revoke(&partitions),
+            Order::Distrust => worker.distrust_store(),
+            Order::Turn { frames, silences, wall } => {
+                let publication = match worker.turn(frames, &silences, wall) {
+                    Ok(publication) => publication,
+                    Err(error) => {
+                        // Nobody listens only when the run is over.
+                        let _ = events.send(Event::Failed(error));
+                        return;
+                    }
+                };
+                let publishes = !publication.writes.is_empty()
+                    || !publication.letters.is_empty()
+                    || publication.commits != last_commits;
+                last_commits.clone_from(&publication.commits);
+                let report = Box::new(publication.report());
+                if publishes && publications.send(publication).is_err() {
+                    return;
+                }
+                if events.send(Event::Computed { worker: index, report, publishes }).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Frames of a partition taken in: decoded, accepted or not, kept.
+
+use std::collections::BTreeMap;
+
+use arrow::array::AsArray;
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::TimestampMicrosecondType;
+
+use super::{Error, Worker};
+use crate::decode::reader::{EVENT_TIME, TIMESTAMP};
+use crate::frame::{FrameBatch, Reason, Rejected};
+use crate::pipeline::publication::{Letters, Publication};
+use crate::state::retained::LeadIn;
+
+impl Worker {
+    /// Takes frames of one partition in. Those that were published before and
+    /// those that were not are taken in apart, so that what the store has can
+    /// be worked out in between.
+    pub(super) fn ingest(&mut self, frames: FrameBatch, publication: &mut Publication) -> Result<(), Error> {
+        let Some(partition) = self.partitions.get(&frames.partition) else { return Ok(()) };
+        let (publish_from, wall) = (partition.publish_from, publication.wall);
+        let split = frames.iter().take_while(|frame| frame.offset < publish_from).count();
+        if split == 0 || split == frames.len() {
+            return self.ingest_part(frames, publication);
+        }
+        let (mut before, mut after) = (FrameBatch::new(frames.partition), FrameBatch::new(frames.partition));
+        for (index, frame) in frames.iter().enumerate() {
+            if index < split { before.push(frame) } else { after.push(frame) }
+        }
+        let id = frames.partition;
+        self.ingest_part(before, publication)?;
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.position = partition.position.max(publish_from);
+        }
+        self.adopt_warm(wall)?;
+        self.ingest_part(after, publication)
+    }
+
+    fn ingest_part(&mut self, frames: FrameBatch, publication: &mut Publication) -> Result<(), Error> {
+        let id = frames.partition;
+        let (Some(decoder), Some(partition)) =
+            (self.decoders.get_mut(&id.stream), self.partitions.get_mut(&id))
+        else {
+            return Ok(());
+        };
+        let mut missing = BTreeMap::new();
+        for writer in decoder.unknown_writers(&frames) {
+            match self.writers.find(id.stream, writer) {
+                Ok(schema) => decoder.learn(writer, &schema),
+                Err(error) => {
+                    missing.insert(writer, error);
+                }
+            }
+        }
+        let lead_in = LeadIn { offset: partition.position, clock: partition.clock.time() };
+        let decoded = decoder.decode(&frames, &missing)?;
+        let event_times = decoded
+            .rows
+            .column_by_name(EVENT_TIME)
+            .expect("every stream's rows have an event time")
+            .as_primitive::<TimestampMicrosecondType>();
+        let timestamps = decoded
+            .rows
+            .column_by_name(TIMESTAMP)
+            .expect("every stream's rows have Kafka's timestamp")
+            .as_primitive::<TimestampMicrosecondType>();
+        let accepted = partition.clock.accept(&self.options, event_times, timestamps);
+        let mut rejected = decoded.rejected;
+        rejected.extend(accepted.rejected.into_iter().map(|(row, reason, error)| Rejected {
+            index: decoded.frames[row],
+            reason,
+            error,
+        }));
+        rejected.sort_by_key(|rejected| rejected.index);
+        let too_late = rejected.iter().filter(|rejected| rejected.reason == Reason::TooLate).count();
+        let rows = if accepted.mask.true_count() < accepted.mask.len() {
+            filter_record_batch(&decoded.rows, &accepted.mask)?
+        } else {
+            decoded.rows.clone()
+        };
+        let counted = rows.num_rows() as u64;
+        partition.position = frames.next_offset().unwrap_or(partition.position);
+        let published_before = partition.position <= partition.publish_from;
+        let counts = publication.counts(id.stream);
+        if published_before {
+            counts.lead_in += frames.len() as u64;
+        } else {
+            counts.late += accepted.late;
+            counts.processed += counted - accepted.late;
+            counts.too_late += too_late as u64;
+            counts.tombstones += decoded.tombstones;
+            counts.key_mismatches += decoded.key_mismatches;
+            counts.timestamps_ms.extend(
+                rows.column_by_name(TIMESTAMP)
+                    .map(|column| column.as_primitive::<TimestampMicrosecondType>())
+                    .into_iter()
+                    .flat_map(|timestamps| timestamps.iter().flatten().map(|micros| micros.div_euclid(1000))),
+            );
+        }
+        let mismatches = decoded.key_mismatches;
+        partition.retained.append(rows, lead_in)?;
+        if counted > 0 {
+            for view in self.views.iter_mut().filter(|view| view.streams.contains(&id.stream)) {
+                let shard = view.shard_of(id);
+                if let Some(shard) = view.shards.get_mut(&shard) {
+                    shard.due = true;
+                }
+            }
+        }
+        if mismatches > 0 && self.mismatched.insert(id.stream) {
+            let stream = self.streams.get(id.stream);
+            tracing::warn!(
+                stream = stream.name,
+                "events of topic `{}` have a message key that is not their `{}`: an entity whose events are spread over partitions gets wrong features; partition the topic by `{}`",
+                stream.topic,
+                stream.key,
+                stream.key
+            );
+        }
+        if !published_before && !rejected.is_empty() {
+            publication.letters.push(Letters { frames, rejected });
+        }
+        Ok(())
+    }
+}

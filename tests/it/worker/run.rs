@@ -1,0 +1,210 @@
+//! A worker over a log, with a store in memory and what it would commit.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use windrow::clock::{self, Silence};
+use windrow::decode::StreamDecoder;
+use windrow::frame::{Frame, FrameBatch, PartitionId, Reason, StreamId};
+use windrow::pipeline::publication::Publication;
+use windrow::pipeline::worker::{Parts, Worker};
+use windrow::schema::writers::Writers;
+use windrow::sink::Sink;
+use windrow::sink::encode::{self, Encoder, KeyTemplate};
+use windrow::sink::memory::{MemorySink, MemoryStore};
+use windrow::source::{Assignment, Commit};
+use windrow::state::retained::LeadIn;
+use windrow::time::{EventTime, Span};
+use windrow::view::FeatureView;
+use windrow::view::plan::session;
+
+use super::log::{
+    ALLOWED_LATENESS_MS, BEGIN_MS, Entry, MAX_FUTURE_MS, MAX_OUT_OF_ORDER_MS, PARTITIONS, V1, V2,
+};
+use super::reference::Hashes;
+use super::views::{self, Template};
+
+const STREAM: StreamId = StreamId(0);
+
+/// Wall time stands still: no value depends on it.
+const WALL: EventTime = EventTime::from_millis(BEGIN_MS);
+
+pub const fn partition(partition: i32) -> PartitionId {
+    PartitionId { stream: STREAM, partition }
+}
+
+/// What a partition would go on from.
+pub type Commits = BTreeMap<PartitionId, Commit>;
+
+/// A worker, its store, and how far it has read.
+pub struct Run {
+    view: Arc<FeatureView>,
+    worker: Worker,
+    sink: MemorySink,
+
+    positions: BTreeMap<PartitionId, i64>,
+    pub commits: Commits,
+    pub rejected: BTreeMap<Reason, usize>,
+}
+
+impl Run {
+    /// Begins at the beginning of both partitions, with an empty store.
+    pub fn new(template: &Template) -> Self {
+        let begin = (0..PARTITIONS)
+            .map(|number| {
+                let lead_in = LeadIn { offset: 0, clock: None };
+                (partition(number), Commit { partition: partition(number), offset: 0, lead_in })
+            })
+            .collect();
+        Self::resume(views::view(template), MemoryStore::default(), begin)
+    }
+
+    /// Another process over the same store, which knows no more than what was committed.
+    pub fn restarted(&self, commits: Commits) -> Self {
+        Self::resume(Arc::clone(&self.view), self.sink.store(), commits)
+    }
+
+    fn resume(view: Arc<FeatureView>, store: MemoryStore, commits: Commits) -> Self {
+        let worker = worker(&view);
+        let mut run = Self {
+            view,
+            worker,
+            sink: MemorySink::new(store),
+            positions: BTreeMap::new(),
+            commits,
+            rejected: BTreeMap::new(),
+        };
+        run.assign(0..PARTITIONS);
+        run
+    }
+
+    /// Gives the worker these partitions, from where they were committed.
+    pub fn assign(&mut self, numbers: impl IntoIterator<Item = i32>) {
+        let assignments: Vec<Assignment> = numbers
+            .into_iter()
+            .map(|number| {
+                let commit = self.commits[&partition(number)];
+                Assignment {
+                    partition: commit.partition,
+                    read_from: commit.lead_in.offset,
+                    clock: commit.lead_in.clock,
+                    publish_from: commit.offset,
+                    end: i64::MAX,
+                }
+            })
+            .collect();
+        for assignment in &assignments {
+            self.positions.insert(assignment.partition, assignment.read_from);
+        }
+        self.worker.assign(&assignments);
+    }
+
+    pub fn revoke(&mut self, numbers: impl IntoIterator<Item = i32>) {
+        let partitions: Vec<PartitionId> = numbers.into_iter().map(partition).collect();
+        self.worker.revoke(&partitions);
+        for partition in partitions {
+            self.positions.remove(&partition);
+        }
+    }
+
+    /// Reads on to the end of `log`, in turns of at most so many events a partition.
+    pub fn read(&mut self, log: &[Entry], at_most: usize) {
+        loop {
+            let frames: Vec<FrameBatch> =
+                self.positions.iter().map(|(id, position)| frames(log, *id, *position, at_most)).collect();
+            if frames.iter().all(FrameBatch::is_empty) {
+                return;
+            }
+            for batch in &frames {
+                if let Some(next) = batch.next_offset() {
+                    self.positions.insert(batch.partition, next);
+                }
+            }
+            let frames = frames.into_iter().filter(|batch| !batch.is_empty()).collect();
+            self.turn(frames, Silence::default());
+        }
+    }
+
+    /// A turn without events, after a silence of both partitions.
+    pub fn silence(&mut self, caught_up: bool, seconds: i64) -> Publication {
+        self.turn(Vec::new(), Silence { caught_up, since: Span::from_secs(seconds) })
+    }
+
+    /// A turn, published and committed.
+    pub fn turn(&mut self, frames: Vec<FrameBatch>, silence: Silence) -> Publication {
+        let silences: Vec<(PartitionId, Silence)> =
+            (0..PARTITIONS).map(|number| (partition(number), silence)).collect();
+        let publication = self.worker.turn(frames, &silences, WALL).unwrap();
+        let written = self.sink.write(&publication.writes).unwrap();
+        assert_eq!(written.refused, 0);
+        if written.store_changed {
+            self.worker.distrust_store();
+        }
+        for commit in &publication.commits {
+            self.commits.insert(commit.partition, *commit);
+        }
+        for rejected in publication.letters.iter().flat_map(|letters| &letters.rejected) {
+            *self.rejected.entry(rejected.reason).or_default() += 1;
+        }
+        publication
+    }
+
+    /// The store loses everything, and the worker is told so.
+    pub fn lose_store(&mut self) {
+        self.sink.store().lose_everything();
+        self.worker.distrust_store();
+    }
+
+    /// Everything in the store but the fields that begin with `_`.
+    pub fn hashes(&self) -> Hashes {
+        let features = |fields: BTreeMap<String, String>| -> BTreeMap<String, String> {
+            fields.into_iter().filter(|(name, _)| !name.starts_with('_')).collect()
+        };
+        self.sink.store().hashes().into_iter().map(|(key, hash)| (key, features(hash.fields))).collect()
+    }
+}
+
+/// Up to `at_most` events of a partition, from an offset on.
+fn frames(log: &[Entry], id: PartitionId, from: i64, at_most: usize) -> FrameBatch {
+    let mut batch = FrameBatch::new(id);
+    let wanted = log.iter().filter(|entry| entry.partition == id.partition && entry.offset >= from);
+    for entry in wanted.take(at_most) {
+        batch.push(Frame {
+            offset: entry.offset,
+            timestamp_ms: entry.timestamp_ms,
+            key: Some(entry.key.as_bytes()),
+            value: entry.value.as_deref(),
+        });
+    }
+    batch
+}
+
+fn worker(view: &Arc<FeatureView>) -> Worker {
+    let used: BTreeSet<String> = view.scans.iter().flat_map(|scan| scan.columns.iter().cloned()).collect();
+    let decoder = StreamDecoder::try_new(&views::schema(), views::decoding(), &used).unwrap();
+    let options = encode::Options {
+        template: KeyTemplate::parse("features:{entity}:{key}:{view}").unwrap(),
+        entity: view.header.entity.clone(),
+        view: view.name.clone(),
+        key_columns: view.key.clone(),
+        ttl: view.ttl,
+        null_text: None,
+    };
+    let encoder = Encoder::try_new(&options, &view.output).unwrap();
+    let ids: HashMap<(StreamId, u32), Arc<str>> =
+        HashMap::from([((STREAM, 1), Arc::from(V1)), ((STREAM, 2), Arc::from(V2))]);
+    Worker::try_new(Parts {
+        streams: Arc::new(views::streams()),
+        decoders: BTreeMap::from([(STREAM, decoder)]),
+        views: vec![(Arc::clone(view), encoder)],
+        writers: Writers::try_new(std::iter::empty(), ids, None).unwrap(),
+        clock: clock::Options {
+            max_out_of_order: Span::from_millis(MAX_OUT_OF_ORDER_MS),
+            allowed_lateness: Span::from_millis(ALLOWED_LATENESS_MS),
+            max_future: Span::from_millis(MAX_FUTURE_MS),
+            idle_after: Span::from_secs(10),
+        },
+        session: session(),
+    })
+    .unwrap()
+}
