@@ -1,7 +1,7 @@
 //! Bodies of one writer schema into Arrow, through arrow-avro: the only module
 //! that knows it.
 //!
-//! Three things about its decoder shape what is here.
+//! Four things about its decoder shape what is here.
 //!
 //! * A malformed body leaves columns of unequal length, so that the whole batch
 //!   fails to flush: after any failure the decoder is thrown away, and the good
@@ -11,6 +11,8 @@
 //!   would be read as its rest: each value is fed alone, and must have been
 //!   consumed whole and have given one row.
 //! * A change of schema stops it in mid-batch: a decoder here has one writer.
+//! * Its string views lose their nulls, so that strings are decoded plainly; the
+//!   table's views are made of them afterwards, without copying text.
 
 use std::ops::Range;
 
@@ -206,7 +208,6 @@ fn build(writer: &AvroSchema, reader: &AvroSchema, id: u32) -> Result<Decoder, S
     store.set(Fingerprint::Id(id), writer.clone()).map_err(|error| error.to_string())?;
     ReaderBuilder::new()
         .with_batch_size(ROWS_PER_FLUSH)
-        .with_utf8_view(true)
         .with_reader_schema(reader.clone())
         .with_writer_schema_store(store)
         .build_decoder()

@@ -39,9 +39,10 @@ pub fn timestamp_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some(TIMESTAMP_ZONE.into()))
 }
 
-/// The type that a column has in SQL: an enum's symbols are text there.
+/// The type that a column has in SQL: text, and an enum's symbols, as views.
 fn table_type(decoded: &DataType) -> DataType {
     match decoded {
+        DataType::Utf8 => DataType::Utf8View,
         DataType::Dictionary(_, values) if values.is_string() => DataType::Utf8View,
         other => other.clone(),
     }

@@ -74,7 +74,8 @@ pub(super) enum Order {
 pub(super) struct Pair {
     pub orders: Sender<Order>,
     pub computing: bool,
-    pub publishing: usize,
+    /// Publications on their way. That one is safe may be heard before that it was computed.
+    pub publishing: isize,
     pub threads: Vec<JoinHandle<()>>,
 }
 

@@ -365,7 +365,7 @@ impl Pipeline {
         match event {
             Event::Computed { worker, report, publishes } => {
                 self.pairs[worker].computing = false;
-                self.pairs[worker].publishing += usize::from(publishes);
+                self.pairs[worker].publishing += isize::from(publishes);
                 self.report(worker, &report);
                 Ok(false)
             }
@@ -422,7 +422,7 @@ impl Pipeline {
     /// Waits for what is on its way; whether all of it is safe.
     fn wait_until_idle(&mut self, source: &mut dyn Source) -> Result<bool, Error> {
         let deadline = Instant::now() + self.options.shutdown_timeout;
-        while self.pairs.iter().any(|pair| pair.computing || pair.publishing > 0) {
+        while self.pairs.iter().any(|pair| pair.computing || pair.publishing != 0) {
             self.shared.health.turned();
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

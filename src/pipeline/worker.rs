@@ -72,6 +72,8 @@ struct Partition {
     retained: Retained,
     position: i64,
     publish_from: i64,
+    /// What the clock was when `publish_from` was reached.
+    clock_then: Option<EventTime>,
 }
 
 impl Partition {
@@ -175,6 +177,7 @@ impl Worker {
                 retained,
                 position: assignment.read_from,
                 publish_from: assignment.publish_from,
+                clock_then: assignment.clock,
             };
             let warm = partition.is_warm();
             self.partitions.insert(id, partition);
@@ -263,7 +266,7 @@ impl Worker {
                 .map(|(id, _)| *id)
                 .collect();
             for id in adopting {
-                let rows = match self.event_clock(&self.views[index].streams, id) {
+                let rows = match self.published_clock(&self.views[index].streams, id) {
                     Some(clock) => self.rows_of(index, id, clock, wall),
                     None => None,
                 };
@@ -350,8 +353,14 @@ impl Worker {
     fn expire(&mut self) -> Result<(), Error> {
         let mut keep_after: BTreeMap<PartitionId, EventTime> = BTreeMap::new();
         for view in &self.views {
-            for shard in view.shards.keys() {
-                let Some(clock) = self.event_clock(&view.streams, *shard) else { continue };
+            for (shard, state) in &view.shards {
+                // What the store has is yet to be worked out: that needs the events of then.
+                let clock = if state.adopts {
+                    self.published_clock(&view.streams, *shard)
+                } else {
+                    self.event_clock(&view.streams, *shard)
+                };
+                let Some(clock) = clock else { continue };
                 for (id, _) in self.partitions_of(&view.streams, *shard) {
                     let stream = &self.streams.get(id.stream).name;
                     if let Some(after) = view.view.keep_after(stream, clock) {
@@ -400,6 +409,18 @@ impl Worker {
     /// The event-time clock of a shard.
     fn event_clock(&self, streams: &[StreamId], shard: ShardId) -> Option<EventTime> {
         self.partitions_of(streams, shard).filter_map(|(_, partition)| partition.clock.time()).max()
+    }
+
+    /// The clock of a shard when it was last published, as far as its
+    /// partitions have been read up to there: some may be further than others.
+    fn published_clock(&self, streams: &[StreamId], shard: ShardId) -> Option<EventTime> {
+        self.partitions_of(streams, shard)
+            .filter_map(
+                |(_, partition)| {
+                    if partition.is_warm() { partition.clock_then } else { partition.clock.time() }
+                },
+            )
+            .max()
     }
 
     fn is_warm(&self, streams: &[StreamId], shard: ShardId) -> bool {

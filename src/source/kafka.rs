@@ -92,6 +92,7 @@ pub struct KafkaSource {
     begun: bool,
     assigned: Vec<PartitionId>,
     paused: bool,
+    asked_ends: Instant,
 }
 
 impl KafkaSource {
@@ -123,7 +124,14 @@ impl KafkaSource {
         let mailbox = Mailbox::deferring();
         let consumer: BaseConsumer<Mailbox> =
             config.create_with_context(mailbox).map_err(failed("set up the Kafka consumer"))?;
-        let source = Self { options, consumer, begun: false, assigned: Vec::new(), paused: false };
+        let source = Self {
+            options,
+            consumer,
+            begun: false,
+            assigned: Vec::new(),
+            paused: false,
+            asked_ends: Instant::now(),
+        };
         source.refuse_company()?;
         let topics: Vec<&str> = source.options.topics.iter().map(|(_, topic)| topic.as_str()).collect();
         source.consumer.subscribe(&topics).map_err(failed("subscribe"))?;
@@ -275,6 +283,26 @@ impl KafkaSource {
         Ok(())
     }
 
+    /// What is paused is not fetched, and so nothing is heard of its end: it is asked for.
+    fn ask_ends(&mut self, inbox: &mut Inbox) {
+        /// Often enough for a lag that an operator watches.
+        const EVERY: Duration = Duration::from_secs(2);
+        /// The loop waits meanwhile.
+        const ANSWER_SOON: Duration = Duration::from_secs(1);
+        if self.asked_ends.elapsed() < EVERY {
+            return;
+        }
+        for partition in &self.assigned {
+            let topic = self.topic_of(partition.stream);
+            let Ok((_, high)) = self.consumer.fetch_watermarks(topic, partition.partition, ANSWER_SOON)
+            else {
+                break;
+            };
+            inbox.set_end(*partition, |end| end.high = Some(high));
+        }
+        self.asked_ends = Instant::now();
+    }
+
     fn note_ends(&self, inbox: &mut Inbox, drained: bool) {
         let ends = self.consumer.context().ends.lock().expect("no holder panics");
         for partition in &self.assigned {
@@ -284,9 +312,8 @@ impl KafkaSource {
                 continue;
             };
             inbox.set_end(*partition, |end| {
-                if *high >= 0 {
-                    end.high = Some(*high);
-                }
+                // What was asked for while paused is newer than the statistics.
+                end.high = end.high.max(Some(*high).filter(|high| *high >= 0));
                 if drained && *eof >= 0 {
                     end.drained_to = Some(*eof);
                 }
@@ -345,6 +372,7 @@ impl Source for KafkaSource {
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(error)) => self.consumer.context().say(&error),
+                None if self.paused => self.ask_ends(inbox),
                 None => {
                     // Nothing waits: all that the statistics say was fetched has been handed over.
                     self.note_ends(inbox, true);

@@ -29,12 +29,14 @@ fn demo(temporary: &Path, arguments: &[&str]) -> Running {
         .spawn()
 }
 
-/// The processes that inherited this `TMPDIR`, the demo's and its children's.
+/// The processes that inherited this `TMPDIR`, the demo's and its children's;
+/// redis-server writes its title over its environment, and works in there.
 fn processes(temporary: &Path) -> Vec<String> {
     let inherited = format!("TMPDIR={}", temporary.display());
     let inherits = |process: &Path| {
         let environment = fs::read(process.join("environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|variable| variable == inherited.as_bytes())
+            || fs::read_link(process.join("cwd")).is_ok_and(|directory| directory.starts_with(temporary))
     };
     let listed = fs::read_dir("/proc").expect("there is a /proc").flatten().map(|entry| entry.path());
     let name = |process: &Path| fs::read_to_string(process.join("comm")).unwrap_or_default();

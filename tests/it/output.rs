@@ -3,6 +3,7 @@
 
 use crate::oracle::{DAY, HOUR, MINUTE, Row, Value};
 use crate::payments::{NOON, Payment, STEP, Setting, assert_spending, compare, payments, spending};
+use crate::support::kafka::KafkaBroker;
 use crate::support::process::http_get;
 use crate::support::redis::{Options, RedisServer, User};
 use crate::support::{PATIENCE, eventually, unique};
@@ -24,6 +25,28 @@ fn without_credentials(redis: &RedisServer) -> String {
     let url = redis.url();
     let (scheme, rest) = url.split_once("://").expect("a URL has a scheme");
     format!("{scheme}://{}", rest.split_once('@').map_or(rest, |(_, address)| address))
+}
+
+/// The same for Kafka: what came before and after is exact, and nothing ends.
+#[test]
+fn kafka_goes_and_comes_back() {
+    let redis = RedisServer::start();
+    let mut broker = KafkaBroker::start();
+    let setting = Setting::on(&broker, "restarted", 2, &redis);
+    let mut running = setting.windrow(&["run"]).spawn();
+    running.wait_ready(&setting.metrics);
+    let all = payments(0..80, 2);
+    setting.produce(&all[..40]);
+    setting.eventually_exact(&redis, &all[..40]);
+
+    broker.stop();
+    running.wait_for_line("Kafka: ");
+    broker.start_again();
+    setting.produce(&all[40..]);
+    setting.eventually_exact(&redis, &all);
+    setting.eventually_committed();
+    let output = running.terminate();
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
 }
 
 /// Longer than librdkafka allows a consumer not to poll, here: one that waits

@@ -207,6 +207,7 @@ pub struct Setting {
     /// Where the binary answers for metrics and health.
     pub metrics: String,
 
+    brokers: String,
     redis_url: String,
     views: Vec<(String, String)>,
     top: String,
@@ -218,7 +219,14 @@ impl Setting {
     /// With a new topic on the shared broker, and the view `spending`.
     #[track_caller]
     pub fn new(name: &str, partitions: i32, redis: &RedisServer) -> Self {
+        Self::on(KafkaBroker::shared(), name, partitions, redis)
+    }
+
+    /// The same on a broker of its own.
+    #[track_caller]
+    pub fn on(broker: &KafkaBroker, name: &str, partitions: i32, redis: &RedisServer) -> Self {
         let setting = Self {
+            brokers: broker.brokers(),
             topic: unique(&format!("{name}-payments")),
             group: unique(name),
             metrics: format!("127.0.0.1:{}", free_port()),
@@ -296,8 +304,7 @@ impl Setting {
     }
 
     fn configuration(&self) -> String {
-        let Self { topic, group, metrics, redis_url, top, redis, kafka, .. } = self;
-        let brokers = KafkaBroker::shared().brokers();
+        let Self { topic, group, metrics, brokers, redis_url, top, redis, kafka, .. } = self;
         format!(
             r#"brokers = "{brokers}"
 group_id = "{group}"
@@ -321,9 +328,9 @@ schema = "payments.avsc"
         )
     }
 
-    /// A client of the shared broker.
+    /// A client of the broker.
     pub fn client(&self) -> Client {
-        KafkaBroker::shared().client()
+        Client::new(&self.brokers)
     }
 
     /// Produces payments.
@@ -353,6 +360,7 @@ schema = "payments.avsc"
 
     /// Waits until the hashes of `spending` are exact.
     #[track_caller]
+    #[expect(clippy::unused_self, reason = "reads as what a test waits for")]
     pub fn eventually_exact(&self, redis: &RedisServer, payments: &[Payment]) {
         let expected = spending(payments);
         eventually(PATIENCE, "the hashes are exact", || compare(redis, "card", "spending", &expected));

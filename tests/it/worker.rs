@@ -249,7 +249,7 @@ fn an_event_on_a_closed_edge_counts() {
 /// grows with the window and not with the log.
 #[test]
 fn a_restart_reads_again_what_the_windows_hold() {
-    let log = events(&[(1, 0); 3000]);
+    let log = events(&vec![(1, 0); 3000]);
     let mut run = Run::new(template(DELAYED));
     run.read(&log, 50);
     let commit = run.commits[&partition(0)];

@@ -152,7 +152,7 @@ fn check_unfit(avro: &str, options: &Options, expected: &str) {
 #[test]
 fn a_schema_that_does_not_fit_its_options_is_refused() {
     check_unfit(&timed(r#""long""#), &options(), "column `at` is a plain Int64: its unit is not known");
-    check_unfit(&timed(r#""string""#), &options(), "column `at` is a Utf8View, which gives no event time");
+    check_unfit(&timed(r#""string""#), &options(), "column `at` is a Utf8, which gives no event time");
     let other = Options { key: "user".to_owned(), ..options() };
     check_unfit(&timed(MILLIS), &other, "the schema has no column `user`");
     let other = Options { event_time: "when".to_owned(), ..options() };

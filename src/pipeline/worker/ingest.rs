@@ -8,7 +8,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 
 use super::{Error, Worker};
 use crate::decode::reader::{EVENT_TIME, TIMESTAMP};
-use crate::frame::{FrameBatch, Reason, Rejected};
+use crate::frame::{FrameBatch, PartitionId, Reason, Rejected};
 use crate::pipeline::publication::{Letters, Publication};
 use crate::state::retained::LeadIn;
 
@@ -19,21 +19,39 @@ impl Worker {
     pub(super) fn ingest(&mut self, frames: FrameBatch, publication: &mut Publication) -> Result<(), Error> {
         let Some(partition) = self.partitions.get(&frames.partition) else { return Ok(()) };
         let (publish_from, wall) = (partition.publish_from, publication.wall);
-        let split = frames.iter().take_while(|frame| frame.offset < publish_from).count();
-        if split == 0 || split == frames.len() {
+        if partition.is_warm() {
             return self.ingest_part(frames, publication);
         }
-        let (mut before, mut after) = (FrameBatch::new(frames.partition), FrameBatch::new(frames.partition));
+        let id = frames.partition;
+        let split = frames.iter().take_while(|frame| frame.offset < publish_from).count();
+        if split == frames.len() {
+            self.ingest_part(frames, publication)?;
+            self.note_warm(id);
+            return Ok(());
+        }
+        let (mut before, mut after) = (FrameBatch::new(id), FrameBatch::new(id));
         for (index, frame) in frames.iter().enumerate() {
             if index < split { before.push(frame) } else { after.push(frame) }
         }
-        let id = frames.partition;
-        self.ingest_part(before, publication)?;
+        if split > 0 {
+            self.ingest_part(before, publication)?;
+        }
+        // The offsets up to there may hold no events.
         if let Some(partition) = self.partitions.get_mut(&id) {
             partition.position = partition.position.max(publish_from);
         }
+        self.note_warm(id);
         self.adopt_warm(wall)?;
         self.ingest_part(after, publication)
+    }
+
+    /// Remembers what time it was when all that was published before had been read.
+    fn note_warm(&mut self, id: PartitionId) {
+        if let Some(partition) = self.partitions.get_mut(&id)
+            && partition.is_warm()
+        {
+            partition.clock_then = partition.clock.time();
+        }
     }
 
     fn ingest_part(&mut self, frames: FrameBatch, publication: &mut Publication) -> Result<(), Error> {

@@ -115,3 +115,23 @@ fn a_registry_that_fails() {
     assert!((2..20).contains(&asked), "{asked} requests for 20 events");
     assert_eq!(job.redis.keys("*"), Vec::<String>::new());
 }
+
+#[test]
+fn a_registry_that_wants_a_password_gets_it() {
+    let registry = Registry::start_with_credentials("windrow", "secret-of-the-registry");
+    let id = registry.register("a-value", V1);
+    let mut job = Job::new();
+    let topic = job.stream("transactions", 1, "");
+    job.file("password", "secret-of-the-registry\n");
+    let with = |user: &str| {
+        format!(
+            "[schema_registry]\nurl = \"{}\"\nusername = \"{user}\"\npassword_file = \"password\"",
+            registry.url()
+        )
+    };
+    job.configure(&with("windrow"));
+    job.view("seen", SEEN);
+    job.client.produce(&topic, &events(id, 4));
+    job.run_to_end(&[]);
+    assert_eq!(events_seen(&job, "card").as_deref(), Some("4"));
+}

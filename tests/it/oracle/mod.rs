@@ -160,8 +160,8 @@ fn close(actual: f64, expected: f64) -> bool {
 /// moves in steps of 1 s up to 1 h, of 1 min up to 2 days.
 fn window<'a, E: Event>(events: &[&'a E], now: i64, length: i64) -> Vec<&'a E> {
     let resolution = match length {
-        ..=HOUR => SECOND,
-        ..=TWO_DAYS => MINUTE,
+        short if short <= HOUR => SECOND,
+        longer if longer <= TWO_DAYS => MINUTE,
         _ => HOUR,
     };
     let steps = now.div_euclid(resolution) + i64::from(now.rem_euclid(resolution) > 0);
@@ -172,7 +172,7 @@ fn window<'a, E: Event>(events: &[&'a E], now: i64, length: i64) -> Vec<&'a E> {
 }
 
 /// The events of each entity.
-fn by_key<'a, E>(events: &'a [E], key: impl Fn(&E) -> &str) -> BTreeMap<String, Vec<&'a E>> {
+fn by_key<E>(events: &[E], key: impl Fn(&E) -> &str) -> BTreeMap<String, Vec<&E>> {
     let mut entities: BTreeMap<String, Vec<&E>> = BTreeMap::new();
     for event in events {
         entities.entry(key(event).to_owned()).or_default().push(event);

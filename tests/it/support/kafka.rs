@@ -197,6 +197,7 @@ group.consumer.heartbeat.interval.ms=1000
 }
 
 /// `$JAVA_HOME/bin/java` where there is one, else `java` of the path.
+#[expect(clippy::disallowed_methods, reason = "where a machine keeps its Java")]
 fn java() -> OsString {
     env::var_os("JAVA_HOME")
         .map(|home| PathBuf::from(home).join("bin/java"))
@@ -205,6 +206,7 @@ fn java() -> OsString {
 }
 
 /// Every jar in the cache that tools/install-test-components.sh fills.
+#[expect(clippy::disallowed_methods, reason = "where a machine keeps Kafka's jars")]
 fn classpath() -> OsString {
     let cache = env::var_os("WINDROW_KAFKA_DIR").map_or_else(
         || PathBuf::from(env::var_os("HOME").expect("HOME is set")).join(".cache/windrow-kafka"),

@@ -107,6 +107,7 @@ impl Windrow {
         let mut command = guarded(env!("CARGO_BIN_EXE_windrow"), &self.arguments, None);
         command.current_dir(self.directory.path()).env_clear();
         for name in INHERITED {
+            #[expect(clippy::disallowed_methods, reason = "what a process needs of its surroundings")]
             if let Some(value) = env::var_os(name) {
                 command.env(name, value);
             }
@@ -122,15 +123,11 @@ impl Windrow {
 pub struct Running {
     child: Guarded,
     // After the child, so that it is removed when the child is dead.
+    #[expect(dead_code, reason = "is removed when the process has ended")]
     directory: Directory,
 }
 
 impl Running {
-    /// Its working directory.
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
-    }
-
     /// Waits for a whole line, on either output, that contains `part`.
     ///
     /// # Panics
