@@ -37,8 +37,9 @@ build: ## build as the demo and the tests do
 release: ## build the optimised, stripped binary
 	cargo build --release --locked
 
-bench: ## measure each stage
-	cargo bench --locked --bench stages -- $(ARGS)
+bench: ## measure each stage, then the whole with a real Kafka and a real Redis
+	@tools/install-build-components.sh && tools/install-test-components.sh
+	cargo bench --locked --bench stages -- $(ARGS) && cargo build --release --locked && tools/bench-end-to-end.sh
 
 up: ## start Kafka, a registry, Redis, Prometheus and Grafana in containers
 	$(COMPOSE) up --detach --wait kafka registry redis prometheus grafana && $(COMPOSE) run --rm topics

@@ -1,8 +1,10 @@
 //! From a checked configuration to the parts of a run. Everything wrong with
 //! schemas and views is collected here and shown together.
 
+mod views;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
@@ -22,8 +24,10 @@ use crate::sink::encode::{self, Encoder, KeyTemplate};
 use crate::sink::redis::{Mode, Options as RedisOptions, RedisSink};
 use crate::telemetry;
 use crate::time::{Clock, Span};
-use crate::view::plan::{Planner, ViewFile, session};
+use crate::view::plan::session;
 use crate::view::{FeatureView, Sharding, Stream, Streams};
+
+use views::{plan_views, read_views, view_files};
 
 /// What a run is made of, checked and planned; nothing is connected yet.
 pub struct Job {
@@ -200,6 +204,18 @@ impl Job {
     /// # Errors
     /// When a stream cannot be decoded, or the system gives no runtime.
     pub fn worker(&self) -> anyhow::Result<Worker> {
+        self.worker_by(false)
+    }
+
+    /// A worker that keeps every event and evaluates by the reference.
+    ///
+    /// # Errors
+    /// When a stream cannot be decoded, or the system gives no runtime.
+    pub fn reference_worker(&self) -> anyhow::Result<Worker> {
+        self.worker_by(true)
+    }
+
+    fn worker_by(&self, reference_only: bool) -> anyhow::Result<Worker> {
         let mut decoders = BTreeMap::new();
         for (id, _) in self.streams_read() {
             let stream = &self.config.streams[id.index()];
@@ -225,6 +241,7 @@ impl Job {
             writers: self.writers.clone(),
             clock: self.clock_options(),
             session: session(),
+            reference_only,
         })?)
     }
 
@@ -384,114 +401,4 @@ fn versions(stream: &StreamConfig, directory: &Directory) -> Vec<(u32, Arc<str>)
             (other == own).then(|| (version, Arc::clone(schema)))
         })
         .collect()
-}
-
-/// The views that the binary carries.
-const SHIPPED_VIEWS: [(&str, &str); 4] = [
-    ("clickstream", include_str!("../../sql/clickstream.sql")),
-    ("device", include_str!("../../sql/device.sql")),
-    ("transaction", include_str!("../../sql/transaction.sql")),
-    ("transaction_pattern", include_str!("../../sql/transaction_pattern.sql")),
-];
-
-fn view_files(directory: &Path, shipped: bool, problems: &mut Vec<Problem>) -> Vec<ViewFile> {
-    let place = || Place::file(directory.display().to_string());
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && shipped => {
-            return SHIPPED_VIEWS
-                .iter()
-                .map(|(stem, text)| ViewFile {
-                    path: format!("sql/{stem}.sql"),
-                    stem: (*stem).to_owned(),
-                    text: (*text).to_owned(),
-                })
-                .collect();
-        }
-        Err(error) => {
-            problems.push(
-                Problem::new(format!("the SQL directory could not be read: {error}"))
-                    .at(place())
-                    .hint("name the directory of the feature views with `--sql-dir`"),
-            );
-            return Vec::new();
-        }
-    };
-    let mut paths: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|suffix| suffix == "sql"))
-        .collect();
-    paths.sort();
-    if paths.is_empty() {
-        problems.push(
-            Problem::new("there is no feature view")
-                .at(place())
-                .hint("write one as a file `<name>.sql` there; README.md shows one"),
-        );
-    }
-    read_views(paths, problems)
-}
-
-fn read_views(paths: Vec<PathBuf>, problems: &mut Vec<Problem>) -> Vec<ViewFile> {
-    let mut files = Vec::new();
-    for path in paths {
-        match std::fs::read_to_string(&path) {
-            Ok(text) => files.push(ViewFile {
-                path: path.display().to_string(),
-                stem: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-                text,
-            }),
-            Err(error) => problems.push(
-                Problem::new(format!("the view could not be read: {error}"))
-                    .at(Place::file(path.display().to_string())),
-            ),
-        }
-    }
-    files
-}
-
-/// Plans the views; those that read a stream whose schema is not at hand are left out.
-fn plan_views(
-    streams: &Streams,
-    known: &[StreamId],
-    unchecked: &BTreeSet<String>,
-    files: &[ViewFile],
-    wanted: Option<&[String]>,
-    problems: &mut Vec<Problem>,
-) -> anyhow::Result<Vec<FeatureView>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let planner = Planner::new(streams);
-    // A stream whose schema is wrong has been reported; its views would only repeat that.
-    let broken: Vec<&str> = streams
-        .iter()
-        .filter(|stream| !streams.id(&stream.name).is_some_and(|id| known.contains(&id)))
-        .map(|stream| stream.name.as_str())
-        .collect();
-    let reads_broken = |file: &ViewFile| {
-        broken.iter().any(|name| crate::view::problems::find_word(&file.text, name).is_some())
-    };
-    let (left_out, plannable): (Vec<ViewFile>, Vec<ViewFile>) = files.iter().cloned().partition(reads_broken);
-    for file in &left_out {
-        if unchecked.iter().any(|name| crate::view::problems::find_word(&file.text, name).is_some()) {
-            tracing::warn!("{} was not checked: its schema is in the registry", file.path);
-        }
-    }
-    let views = match runtime.block_on(planner.plan_all(&plannable)) {
-        Ok(views) => views,
-        Err(found) => {
-            problems.extend(found);
-            return Ok(Vec::new());
-        }
-    };
-    let Some(wanted) = wanted else { return Ok(views) };
-    for name in wanted {
-        if !views.iter().any(|view| view.name == *name) {
-            problems.push(Problem::new(format!("there is no view `{name}`")).valid(
-                "views",
-                name,
-                views.iter().map(|view| view.name.clone()),
-            ));
-        }
-    }
-    Ok(views.into_iter().filter(|view| wanted.contains(&view.name)).collect())
 }

@@ -93,7 +93,7 @@ pub(super) fn run(args: &PreviewArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     let inputs = Inputs { view: &view.name, read, known: job.streams.names(), until: args.at };
     let mut gathered = inputs.gather(&files, stop)?;
 
-    let mut worker = job.worker()?;
+    let mut worker = job.reference_worker()?;
     let assignments: Vec<Assignment> = streams
         .iter()
         .map(|(stream, _)| Assignment {
@@ -104,7 +104,7 @@ pub(super) fn run(args: &PreviewArgs, stop: &AtomicBool) -> anyhow::Result<()> {
             end: gathered.frames.get(stream).and_then(FrameBatch::next_offset).unwrap_or(0),
         })
         .collect();
-    worker.assign(&assignments);
+    worker.assign(&assignments)?;
     let frames: Vec<FrameBatch> = std::mem::take(&mut gathered.frames).into_values().collect();
     let publication = worker.turn(frames, &[], clock.now())?;
     let rows = worker.rows(0, args.at)?;

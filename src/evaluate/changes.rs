@@ -2,6 +2,8 @@
 //! changed are written, those that are gone are deleted, and the rest are kept
 //! from expiring.
 
+mod touched;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -31,6 +33,8 @@ pub struct Published {
     hashes: HashMap<Box<[u8]>, Hash>,
     comparison: u32,
     key_bytes: usize,
+    /// When hashes were last looked through for those to be renewed.
+    swept_at: Option<EventTime>,
 }
 
 /// What a comparison came to.

@@ -1,20 +1,16 @@
 //! From what is kept to rows of features.
 //!
 //! [`reference`] reruns a view's SQL over every retained event: exact for any
-//! SQL, and the oracle against which any faster way is tested. [`Engine`] is
-//! where a faster way joins. [`changes`] tells what differs from what was
-//! written before.
+//! SQL, and the oracle against which any faster way is tested. [`tiled`] keeps
+//! partial aggregates and evaluates the touched entities only. [`changes`] tells
+//! what differs from what was written before.
 
 pub mod changes;
 pub mod reference;
+pub mod tiled;
 
-use arrow::array::RecordBatch;
-use datafusion::execution::SessionState;
-
-use crate::time::EventTime;
 use crate::view::FeatureView;
 use crate::view::classify::Class;
-use reference::Rows;
 
 /// What went wrong in an evaluation.
 #[derive(Debug, thiserror::Error)]
@@ -31,35 +27,27 @@ pub enum Error {
 }
 
 /// The way in which a view is evaluated.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     /// Its SQL is rerun over all retained events.
     Reference,
+    /// From partial aggregates, for the touched entities ([`tiled`]).
+    Tiled,
 }
 
 impl Engine {
     /// The way for a class.
     pub const fn for_class(class: Class) -> Self {
         match class {
+            Class::Tiled => Self::Tiled,
             Class::Full => Self::Reference,
         }
     }
+}
 
-    /// Every row of the view at `clock`.
-    ///
-    /// # Errors
-    /// When the view's SQL fails.
-    pub async fn evaluate(
-        self,
-        state: &SessionState,
-        view: &FeatureView,
-        clock: EventTime,
-        rows: &impl Rows,
-    ) -> Result<RecordBatch, Error> {
-        match self {
-            Self::Reference => reference::evaluate(state, view, clock, rows)
-                .await
-                .map_err(|source| Error::Query { view: view.name.clone(), source: Box::new(source) }),
-        }
+impl Error {
+    /// Of a view whose SQL failed.
+    pub fn query(view: &FeatureView, source: datafusion::error::DataFusionError) -> Self {
+        Self::Query { view: view.name.clone(), source: Box::new(source) }
     }
 }

@@ -122,7 +122,12 @@ fn work(
     let mut last_commits = Vec::new();
     for order in orders {
         match order {
-            Order::Assign(assignments) => worker.assign(&assignments),
+            Order::Assign(assignments) => {
+                if let Err(error) = worker.assign(&assignments) {
+                    let _ = events.send(Event::Failed(error));
+                    return;
+                }
+            }
             Order::Revoke(partitions) => worker.revoke(&partitions),
             Order::Distrust => worker.distrust_store(),
             Order::Turn { frames, silences, wall } => {

@@ -44,6 +44,8 @@ pub struct ViewReport {
     pub features: u64,
     /// Rows without a key, or with one that another row had.
     pub skipped: u64,
+    /// Events on which its SQL fails, so that they do not count in it.
+    pub unusable: u64,
     /// Bytes of what is kept for it.
     pub state_bytes: usize,
     /// Entities that have a hash.

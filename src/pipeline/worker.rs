@@ -6,6 +6,7 @@
 //!  frames ─▶ decode ─▶ accept ─▶ keep ─▶ evaluate ─▶ what changed ─▶ Publication
 //! ```
 
+mod evaluate;
 mod ingest;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -18,11 +19,12 @@ use datafusion::execution::SessionState;
 use tokio::runtime::Runtime;
 
 use super::publication::{Publication, StreamCounts};
-use crate::clock::{self, PartitionClock, Silence, shard_now};
+use crate::clock::{self, PartitionClock, Silence};
 use crate::decode::{self, StreamDecoder};
-use crate::evaluate::changes::{Changes, Moment, Published};
+use crate::evaluate::Engine;
+use crate::evaluate::changes::Published;
 use crate::evaluate::reference::Rows;
-use crate::evaluate::{self, Engine};
+use crate::evaluate::tiled::Tiled;
 use crate::frame::{FrameBatch, PartitionId, StreamId};
 use crate::schema::writers::Writers;
 use crate::sink::encode::Encoder;
@@ -51,6 +53,8 @@ pub struct Parts {
     pub clock: clock::Options,
     /// DataFusion.
     pub session: SessionState,
+    /// Whether every view is evaluated by the reference, whatever its class.
+    pub reference_only: bool,
 }
 
 /// What went wrong in a worker: bugs only; the run ends.
@@ -62,6 +66,12 @@ pub enum Error {
     /// Rows could not be kept.
     #[error("could not keep a batch")]
     Keep(#[from] arrow::error::ArrowError),
+    /// The system gives no runtime.
+    #[error("could not set up a worker")]
+    Start(#[from] std::io::Error),
+    /// Tiles could not be kept or merged.
+    #[error("could not keep tiles")]
+    Tiles(#[from] datafusion::error::DataFusionError),
     /// Rows could not be encoded.
     #[error("could not encode features")]
     Encode(#[from] crate::sink::encode::Error),
@@ -85,6 +95,8 @@ impl Partition {
 #[derive(Default)]
 struct Shard {
     published: Published,
+    /// What is kept of the events, where the view is evaluated from that.
+    tiled: Option<Tiled>,
     /// Something happened that time alone does not tell.
     due: bool,
     /// What the store has is still to be worked out, from what was read before `publish_from`.
@@ -93,10 +105,30 @@ struct Shard {
     edges: Vec<EventTime>,
 }
 
+impl Shard {
+    /// What came from a partition is gone: it is given up, or read anew.
+    fn forget(&mut self, stream: &str, partition: PartitionId) {
+        if let Some(tiled) = &mut self.tiled {
+            tiled.forget(stream, partition.partition);
+        }
+        self.due = true;
+    }
+
+    /// Has the next evaluation look at every entity.
+    fn touch_all(&mut self) {
+        if let Some(tiled) = &mut self.tiled {
+            tiled.touch_all();
+        }
+        self.due = true;
+    }
+}
+
 struct View {
     view: Arc<FeatureView>,
     encoder: Encoder,
     engine: Engine,
+    /// An empty shard, where the view is evaluated from tiles.
+    prototype: Option<Tiled>,
     streams: Vec<StreamId>,
     shards: BTreeMap<ShardId, Shard>,
     complained_at: Option<EventTime>,
@@ -139,26 +171,37 @@ impl Worker {
     /// A worker without shards.
     ///
     /// # Errors
-    /// When the system gives no runtime.
-    pub fn try_new(parts: Parts) -> std::io::Result<Self> {
-        let views = parts
-            .views
-            .into_iter()
-            .map(|(view, encoder)| View {
-                engine: Engine::for_class(view.classification.class),
+    /// When the system gives no runtime, or a view cannot be bound to what is decoded: a bug.
+    pub fn try_new(parts: Parts) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let decoded = |name: &str| {
+            let id = parts.streams.id(name).expect("views read configured streams");
+            Arc::clone(parts.decoders[&id].schema())
+        };
+        let mut views = Vec::with_capacity(parts.views.len());
+        for (view, encoder) in parts.views {
+            let prototype = match &view.tiling {
+                Ok(tiling) if !parts.reference_only => {
+                    Some(runtime.block_on(Tiled::try_new(&view, tiling, &parts.session, decoded))?)
+                }
+                _ => None,
+            };
+            views.push(View {
+                engine: if prototype.is_some() { Engine::Tiled } else { Engine::Reference },
+                prototype,
                 streams: view.streams().into_iter().filter_map(|name| parts.streams.id(name)).collect(),
                 view,
                 encoder,
                 shards: BTreeMap::new(),
                 complained_at: None,
-            })
-            .collect();
+            });
+        }
         Ok(Self {
             streams: parts.streams,
             writers: parts.writers,
             options: parts.clock,
             session: parts.session,
-            runtime: tokio::runtime::Builder::new_current_thread().build()?,
+            runtime,
             decoders: parts.decoders,
             views,
             partitions: BTreeMap::new(),
@@ -167,11 +210,16 @@ impl Worker {
     }
 
     /// Takes partitions. One that it had before begins anew.
-    pub fn assign(&mut self, assignments: &[Assignment]) {
+    ///
+    /// # Errors
+    /// Bugs only.
+    pub fn assign(&mut self, assignments: &[Assignment]) -> Result<(), Error> {
         for assignment in assignments {
             let id = assignment.partition;
             let Some(decoder) = self.decoders.get(&id.stream) else { continue };
-            let retained = Retained::new(Arc::clone(decoder.schema()));
+            let reruns = |view: &View| view.engine == Engine::Reference && view.streams.contains(&id.stream);
+            let keeps_rows = self.views.iter().any(reruns);
+            let retained = Retained::new(Arc::clone(decoder.schema()), keeps_rows);
             let partition = Partition {
                 clock: PartitionClock::at(assignment.clock),
                 retained,
@@ -182,11 +230,17 @@ impl Worker {
             let warm = partition.is_warm();
             self.partitions.insert(id, partition);
             for view in self.views.iter_mut().filter(|view| view.streams.contains(&id.stream)) {
-                let shard = view.shards.entry(view.shard_of(id)).or_default();
+                let shard_id = view.shard_of(id);
+                if !view.shards.contains_key(&shard_id) {
+                    let tiled = view.prototype.as_ref().map(Tiled::another).transpose()?;
+                    view.shards.insert(shard_id, Shard { tiled, ..Shard::default() });
+                }
+                let shard = view.shards.get_mut(&shard_id).expect("the shard was just put there");
+                shard.forget(&self.streams.get(id.stream).name, id);
                 shard.adopts |= !warm;
-                shard.due = true;
             }
         }
+        Ok(())
     }
 
     /// Gives partitions up, and the shards that have none left.
@@ -197,6 +251,11 @@ impl Worker {
         let left: Vec<PartitionId> = self.partitions.keys().copied().collect();
         for view in &mut self.views {
             let (streams, sharding) = (&view.streams, &view.view.sharding);
+            for id in partitions.iter().filter(|id| streams.contains(&id.stream)) {
+                if let Some(shard) = view.shards.get_mut(&shard_of(sharding, *id)) {
+                    shard.forget(&self.streams.get(id.stream).name, *id);
+                }
+            }
             view.shards.retain(|shard, _| {
                 left.iter().any(|id| streams.contains(&id.stream) && shard_of(sharding, *id) == *shard)
             });
@@ -207,7 +266,7 @@ impl Worker {
     pub fn distrust_store(&mut self) {
         for shard in self.views.iter_mut().flat_map(|view| view.shards.values_mut()) {
             shard.published.distrust();
-            shard.due = true;
+            shard.touch_all();
         }
     }
 
@@ -233,125 +292,12 @@ impl Worker {
         Ok(publication)
     }
 
-    /// The rows of a view, shard by shard, as they are at `at` or else at the
-    /// shard's clock: for looking at them without publishing.
-    ///
-    /// # Errors
-    /// When the view's SQL fails on these events.
-    pub fn rows(&self, view: usize, at: Option<EventTime>) -> Result<Vec<RecordBatch>, evaluate::Error> {
-        let view = &self.views[view];
-        let mut batches = Vec::new();
-        for shard in view.shards.keys() {
-            let Some(clock) = self.event_clock(&view.streams, *shard) else { continue };
-            let rows = ShardRows { worker: self, shard: *shard };
-            let now = at.unwrap_or(clock);
-            batches.push(self.runtime.block_on(view.engine.evaluate(
-                &self.session,
-                &view.view,
-                now,
-                &rows,
-            ))?);
-        }
-        Ok(batches)
-    }
-
-    /// Shards that have reached what was published before: the rows that they
-    /// have there are those that the store has.
-    fn adopt_warm(&mut self, wall: EventTime) -> Result<(), Error> {
-        for index in 0..self.views.len() {
-            let adopting: Vec<ShardId> = self.views[index]
-                .shards
-                .iter()
-                .filter(|(id, shard)| shard.adopts && self.is_warm(&self.views[index].streams, **id))
-                .map(|(id, _)| *id)
-                .collect();
-            for id in adopting {
-                let rows = match self.published_clock(&self.views[index].streams, id) {
-                    Some(clock) => self.rows_of(index, id, clock, wall),
-                    None => None,
-                };
-                let view = &mut self.views[index];
-                let shard = view.shards.get_mut(&id).expect("the shard was just there");
-                shard.adopts = false;
-                shard.due = true;
-                if let Some(rows) = rows {
-                    shard.published.adopt(&view.encoder, &rows, wall)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Evaluates every shard in which something happened or a window's edge moved.
-    fn evaluate(
-        &mut self,
-        silences: &[(PartitionId, Silence)],
-        wall: EventTime,
-        publication: &mut Publication,
-    ) -> Result<(), Error> {
-        for index in 0..self.views.len() {
-            let ids: Vec<ShardId> = self.views[index].shards.keys().copied().collect();
-            for id in ids {
-                let streams = &self.views[index].streams;
-                if !self.is_warm(streams, id) {
-                    continue;
-                }
-                let clocks = self.partitions_of(streams, id).map(|(id, partition)| {
-                    let silence =
-                        silences.iter().find(|(known, _)| *known == id).map(|(_, silence)| *silence);
-                    (partition.clock, silence.unwrap_or_default())
-                });
-                let Some(now) = shard_now(&self.options, clocks) else { continue };
-                let edges = self.views[index].view.edges(now);
-                let shard = &self.views[index].shards[&id];
-                if !shard.due && shard.edges == edges {
-                    continue;
-                }
-                let Some(rows) = self.rows_of(index, id, now, wall) else { continue };
-                let view = &mut self.views[index];
-                let shard = view.shards.get_mut(&id).expect("the shard was just there");
-                let moment = Moment { as_of: now, wall, ttl: view.view.ttl };
-                let changes: Changes =
-                    shard.published.compare(&view.encoder, &rows, moment, &mut publication.writes)?;
-                shard.due = false;
-                shard.edges = edges;
-                publication.views[index].features +=
-                    changes.written * (rows.num_columns() - view.view.key.len()) as u64;
-                publication.views[index].skipped += changes.skipped;
-            }
-        }
-        Ok(())
-    }
-
-    /// The rows of a view's shard; `None` when its SQL fails on these events,
-    /// which is said and tried again at the next turn.
-    fn rows_of(&mut self, index: usize, id: ShardId, now: EventTime, wall: EventTime) -> Option<RecordBatch> {
-        let view = &self.views[index];
-        let rows = ShardRows { worker: self, shard: id };
-        let evaluated = self.runtime.block_on(view.engine.evaluate(&self.session, &view.view, now, &rows));
-        match evaluated {
-            Ok(rows) => Some(rows),
-            Err(error) => {
-                let view = &mut self.views[index];
-                let again = view.complained_at.is_none_or(|last| wall >= last.plus(COMPLAIN_EVERY.into()));
-                if again {
-                    view.complained_at = Some(wall);
-                    let evaluate::Error::Query { source, .. } = &error;
-                    tracing::error!(
-                        view = view.view.name,
-                        "{error}, its features stay as they are: {source}"
-                    );
-                }
-                None
-            }
-        }
-    }
-
     /// Drops events that no window of any view holds any more. The clock's own
     /// time counts, not the time that runs on when it is silent: an event that
     /// comes later turns it back.
     fn expire(&mut self) -> Result<(), Error> {
         let mut keep_after: BTreeMap<PartitionId, EventTime> = BTreeMap::new();
+        let mut clocks: Vec<((String, ShardId), EventTime)> = Vec::new();
         for view in &self.views {
             for (shard, state) in &view.shards {
                 // What the store has is yet to be worked out: that needs the events of then.
@@ -361,12 +307,24 @@ impl Worker {
                     self.event_clock(&view.streams, *shard)
                 };
                 let Some(clock) = clock else { continue };
+                clocks.push(((view.view.name.clone(), *shard), clock));
                 for (id, _) in self.partitions_of(&view.streams, *shard) {
                     let stream = &self.streams.get(id.stream).name;
                     if let Some(after) = view.view.keep_after(stream, clock) {
                         let known = keep_after.entry(id).or_insert(after);
                         *known = (*known).min(after);
                     }
+                }
+            }
+        }
+        for view in &mut self.views {
+            for (shard, clock) in clocks
+                .iter()
+                .filter(|((name, _), _)| *name == view.view.name)
+                .map(|((_, shard), clock)| (shard, clock))
+            {
+                if let Some(tiled) = view.shards.get_mut(shard).and_then(|shard| shard.tiled.as_mut()) {
+                    tiled.advance(*clock)?;
                 }
             }
         }
@@ -397,9 +355,13 @@ impl Worker {
                 .filter(|(id, _)| streams.contains(&id.stream))
                 .map(|(_, partition)| partition.retained.bytes())
                 .sum();
-            let published: usize = view.shards.values().map(|shard| shard.published.bytes()).sum();
+            let own: usize = view
+                .shards
+                .values()
+                .map(|shard| shard.published.bytes() + shard.tiled.as_ref().map_or(0, Tiled::bytes))
+                .sum();
             let report = &mut publication.views[index];
-            report.state_bytes = retained + published;
+            report.state_bytes = own + if view.engine == Engine::Reference { retained } else { 0 };
             report.entities = view.shards.values().map(|shard| shard.published.len()).sum();
             report.shards = view.shards.len();
             report.streams.clone_from(&view.streams);

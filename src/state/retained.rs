@@ -15,11 +15,14 @@ use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 
 use crate::decode::reader::{EVENT_TIME, OFFSET};
-use crate::time::{EventTime, TIMESTAMP_ZONE};
+use crate::time::{EventTime, Span, TIMESTAMP_ZONE};
 
 /// Chunks are not merged beyond this many rows: dropping works by the chunk, so
 /// larger ones would hold on to more that is too old.
 const ROWS_PER_CHUNK: usize = 65_536;
+
+/// Nor beyond this much event time where no rows are kept.
+const SPAN_PER_CHUNK: Span = Span::from_secs(600);
 
 /// Where to read again from so as to rebuild what is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +35,10 @@ pub struct LeadIn {
 
 #[derive(Debug)]
 struct Chunk {
+    /// None of them where only the lead-in is kept.
     rows: RecordBatch,
+    /// How many events there are.
+    events: usize,
     lead_in: LeadIn,
     oldest: EventTime,
     newest: EventTime,
@@ -42,6 +48,8 @@ struct Chunk {
 #[derive(Debug)]
 pub struct Retained {
     schema: SchemaRef,
+    /// Whether events are kept, or only what a restart has to know of them.
+    keeps_rows: bool,
 
     chunks: VecDeque<Chunk>,
     rows: usize,
@@ -49,9 +57,10 @@ pub struct Retained {
 }
 
 impl Retained {
-    /// Nothing kept yet, of rows with this layout.
-    pub const fn new(schema: SchemaRef) -> Self {
-        Self { schema, chunks: VecDeque::new(), rows: 0, bytes: 0 }
+    /// Nothing kept yet, of rows with this layout. Without `keeps_rows` only the
+    /// lead-in is kept: what the events come to is kept elsewhere, in tiles.
+    pub const fn new(schema: SchemaRef, keeps_rows: bool) -> Self {
+        Self { schema, keeps_rows, chunks: VecDeque::new(), rows: 0, bytes: 0 }
     }
 
     /// Keeps accepted rows, which follow all those kept before. `lead_in` is the
@@ -63,17 +72,30 @@ impl Retained {
         if rows.num_rows() == 0 {
             return Ok(());
         }
-        self.push(chunk(rows, lead_in));
+        let mut one = chunk(rows, lead_in);
+        if !self.keeps_rows {
+            one.rows = RecordBatch::new_empty(SchemaRef::clone(&self.schema));
+        }
+        self.push(one);
         while let [.., before, last] = self.chunks.make_contiguous() {
-            let together = before.rows.num_rows() + last.rows.num_rows();
-            if together > ROWS_PER_CHUNK || before.rows.num_rows() > 2 * last.rows.num_rows() {
+            let together = before.events + last.events;
+            let oldest = before.oldest.min(last.oldest);
+            let newest = before.newest.max(last.newest);
+            // Without rows a chunk cannot be dropped in part: it must not span too much time.
+            let too_long = !self.keeps_rows && newest > oldest.plus(SPAN_PER_CHUNK);
+            if together > ROWS_PER_CHUNK || before.events > 2 * last.events || too_long {
                 break;
             }
-            let lead_in = before.lead_in;
-            let merged = concat_batches(&self.schema, [&before.rows, &last.rows])?;
+            let merged = Chunk {
+                rows: concat_batches(&self.schema, [&before.rows, &last.rows])?,
+                events: together,
+                lead_in: before.lead_in,
+                oldest,
+                newest,
+            };
             self.pop();
             self.pop();
-            self.push(chunk(merged, lead_in));
+            self.push(merged);
         }
         Ok(())
     }
@@ -91,14 +113,14 @@ impl Retained {
                 continue;
             }
             let passed = time.micros().saturating_sub(one.oldest.micros());
-            if passed > one.newest.micros().saturating_sub(one.oldest.micros()) / 2 {
+            if self.keeps_rows && passed > one.newest.micros().saturating_sub(one.oldest.micros()) / 2 {
                 let edge = TimestampMicrosecondArray::new_scalar(time.micros());
                 let edge = Scalar::new(edge.into_inner().with_timezone(TIMESTAMP_ZONE));
                 let mask = arrow::compute::kernels::cmp::gt(event_times(&one.rows), &edge)?;
                 let lead_in = advanced(&one, &mask);
                 one = chunk(filter_record_batch(&one.rows, &mask)?, lead_in);
             }
-            rows += one.rows.num_rows();
+            rows += one.events;
             bytes += one.rows.get_array_memory_size();
             kept.push_back(one);
         }
@@ -128,14 +150,14 @@ impl Retained {
     }
 
     fn push(&mut self, chunk: Chunk) {
-        self.rows += chunk.rows.num_rows();
+        self.rows += chunk.events;
         self.bytes += chunk.rows.get_array_memory_size();
         self.chunks.push_back(chunk);
     }
 
     fn pop(&mut self) {
         if let Some(chunk) = self.chunks.pop_back() {
-            self.rows -= chunk.rows.num_rows();
+            self.rows -= chunk.events;
             self.bytes -= chunk.rows.get_array_memory_size();
         }
     }
@@ -157,7 +179,7 @@ fn chunk(rows: RecordBatch, lead_in: LeadIn) -> Chunk {
     let times = event_times(&rows);
     let oldest = EventTime(min(times).unwrap_or(i64::MAX));
     let newest = EventTime(max(times).unwrap_or(i64::MIN));
-    Chunk { rows, lead_in, oldest, newest }
+    Chunk { events: rows.num_rows(), rows, lead_in, oldest, newest }
 }
 
 fn event_times(rows: &RecordBatch) -> &TimestampMicrosecondArray {
@@ -190,7 +212,7 @@ mod tests {
 
     #[test]
     fn what_is_too_old_goes_and_the_rest_stays_in_order() {
-        let mut retained = Retained::new(schema());
+        let mut retained = Retained::new(schema(), true);
         for start in (0..1000).step_by(10) {
             retained.append(rows(start..start + 10), lead_in(start)).unwrap();
         }
@@ -213,7 +235,7 @@ mod tests {
 
     #[test]
     fn merging_keeps_the_oldest_lead_in() {
-        let mut retained = Retained::new(schema());
+        let mut retained = Retained::new(schema(), true);
         retained.append(rows(0..4), lead_in(10)).unwrap();
         retained.append(rows(4..8), lead_in(20)).unwrap();
         assert_eq!((retained.chunks.len(), retained.lead_in()), (1, Some(lead_in(10))));

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::tiling::{Tiling, strata};
 use super::{FeatureView, Sharding};
 use crate::time::duration_text;
 
@@ -39,6 +40,34 @@ pub fn explain(view: &FeatureView) -> String {
         };
         line(name, &format!("{span}, its edge moving in steps of {}", window.resolution));
     }
+    match &view.tiling {
+        Ok(tiling) => tiles(tiling, &mut line),
+        Err(_) => events(view, &mut line),
+    }
+    text
+}
+
+/// What a tiled view keeps: tiles, by aggregate and reach.
+fn tiles(tiling: &Tiling, line: &mut impl FnMut(&str, &str)) {
+    let mut name = "state";
+    for leaf in &tiling.leaves {
+        for stratum in strata(leaf) {
+            let size = stratum.numbering.size();
+            let lower = stratum.edges.iter().filter(|edge| edge.comparison.is_lower());
+            let reach = lower.map(|edge| edge.window.span()).max().unwrap_or_default();
+            let what = format!(
+                "tiles of {size} over `{}` for {reach}, {} partial aggregates each",
+                leaf.stream,
+                stratum.bases.len()
+            );
+            line(name, &what);
+            name = "";
+        }
+    }
+}
+
+/// What any other view keeps: events.
+fn events(view: &FeatureView, line: &mut impl FnMut(&str, &str)) {
     for (index, scan) in view.scans.iter().enumerate() {
         let name = if index == 0 { "state" } else { "" };
         let columns: Vec<&str> = scan.columns.iter().map(String::as_str).collect();
@@ -53,5 +82,4 @@ pub fn explain(view: &FeatureView) -> String {
             ),
         );
     }
-    text
 }

@@ -11,6 +11,7 @@ pub mod lineage;
 pub mod plan;
 pub mod problems;
 pub mod table;
+pub mod tiling;
 pub mod window;
 
 use std::collections::BTreeSet;
@@ -118,6 +119,8 @@ pub struct FeatureView {
     pub sharding: Sharding,
     /// How it is evaluated.
     pub classification: Classification,
+    /// Its parts when it can be evaluated from tiles, else why it cannot.
+    pub tiling: Result<tiling::Tiling, String>,
     /// The optimised plan, with placeholders for `now()`.
     pub plan: LogicalPlan,
 }

@@ -15,12 +15,12 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 
-use super::classify::{self, Classification};
+use super::classify;
 use super::header::{self, Header};
 use super::problems;
 use super::table::StreamTable;
 use super::window::{self, Window};
-use super::{FeatureView, Scan, Sharding, Streams, lineage};
+use super::{FeatureView, Scan, Sharding, Streams, lineage, tiling};
 use crate::decode::reader::EVENT_TIME;
 use crate::error::{Place, Problem};
 use crate::time::{Span, duration_text};
@@ -34,6 +34,15 @@ pub struct ViewFile {
     pub stem: String,
     /// Everything in it.
     pub text: String,
+}
+
+/// A query with placeholders for `now()`.
+struct Planned {
+    /// Optimised.
+    plan: LogicalPlan,
+    /// Optimised as far as that leaves aggregates as they are written, or why it could not be.
+    written: Result<LogicalPlan, String>,
+    windows: BTreeSet<Window>,
 }
 
 /// DataFusion as every view is planned and evaluated with: one partition, since
@@ -115,7 +124,7 @@ impl<'a> Planner<'a> {
             .map_or((file.stem.as_str(), None), |header| (header.view.as_str(), header.resolution));
         let planned = self.plan_query(name, file, resolution.map(Span::from)).await;
         match (header, planned) {
-            (Ok(header), Ok((plan, windows))) => self.check(file, header, plan, windows),
+            (Ok(header), Ok(planned)) => self.check(file, header, planned),
             (header, planned) => {
                 let mut problems = header.err().unwrap_or_default();
                 problems.extend(planned.err());
@@ -124,13 +133,13 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The optimised plan with placeholders for `now()`, and its windows.
+    /// The plan with placeholders for `now()`, and its windows.
     async fn plan_query(
         &self,
         name: &str,
         file: &ViewFile,
         resolution: Option<Span>,
-    ) -> Result<(LogicalPlan, BTreeSet<Window>), Problem> {
+    ) -> Result<Planned, Problem> {
         let problem = |error: DataFusionError| {
             problems::of_error(name, &file.path, &file.text, self.streams, &self.functions, &error)
         };
@@ -139,8 +148,15 @@ impl<'a> Planner<'a> {
         refuse_unfit(name, file, &plan)?;
         let plan = window::split_between(plan).map_err(problem)?;
         let (plan, windows) = window::extract(&self.state, plan, resolution).map_err(problem)?;
-        let plan = self.state.optimize(&plan).map_err(problem)?;
-        Ok((plan, windows))
+        let analyzed = self
+            .state
+            .analyzer()
+            .execute_and_check(plan, self.state.config_options(), |_, _| {})
+            .map_err(problem)?;
+        // What cannot be put so is evaluated otherwise; it is not refused.
+        let written = tiling::optimize(&self.state, analyzed.clone()).map_err(|error| error.to_string());
+        let plan = self.state.optimizer().optimize(analyzed, &self.state, |_, _| {}).map_err(problem)?;
+        Ok(Planned { plan, written, windows })
     }
 
     /// The file's one statement, which must be a query.
@@ -171,13 +187,8 @@ impl<'a> Planner<'a> {
     }
 
     /// What the header and the plan say together.
-    fn check(
-        &self,
-        file: &ViewFile,
-        header: Header,
-        plan: LogicalPlan,
-        windows: BTreeSet<Window>,
-    ) -> Result<FeatureView, Vec<Problem>> {
+    fn check(&self, file: &ViewFile, header: Header, planned: Planned) -> Result<FeatureView, Vec<Problem>> {
+        let Planned { plan, written, windows } = planned;
         let mut problems = Vec::new();
         let output = Arc::new(Schema::new(plan.schema().fields().clone()));
         let columns: Vec<String> = output.fields().iter().map(|field| field.name().clone()).collect();
@@ -231,7 +242,9 @@ impl<'a> Planner<'a> {
             return Err(problems);
         }
         let sharding = sharding(&plan, &header.key, self.streams);
-        let classification: Classification = classify::classify(&plan);
+        let single = matches!(sharding, Sharding::Single { .. });
+        let tiling = written.and_then(|written| tiling::analyse(&self.state, &written, &key, single));
+        let classification = classify::classify(&tiling);
         let ttl = if ttl.is_zero() { Duration::from_secs(24 * 3600) } else { ttl };
         Ok(FeatureView {
             name: header.view.clone(),
@@ -244,6 +257,7 @@ impl<'a> Planner<'a> {
             scans,
             sharding,
             classification,
+            tiling,
             plan,
             header,
         })

@@ -37,8 +37,8 @@ use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 
-pub use leaf::{Comparison, Edge, Leaf, Seen};
-pub use numbers::{Boundaries, Level, Numbering, Stratum, strata};
+pub use leaf::{Comparison, Edge, Leaf, Seen, table};
+pub use numbers::{Boundaries, Level, Numbering, Stratum, keeps, strata};
 
 /// What precedes a leaf's number in the name of the table that stands for it.
 const LEAF: &str = "leaf_";

@@ -25,7 +25,7 @@ use crate::time::{EventTime, Span, TIMESTAMP_ZONE};
 /// The placeholder of `now()` outside windows.
 const CLOCK: &str = "$clock";
 /// What precedes the resolution, in microseconds, in a window's placeholder.
-const NOW: &str = "$now_";
+pub(super) const NOW: &str = "$now_";
 
 /// One window of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,7 +122,7 @@ pub fn lower_bound(state: &SessionState, filter: &Expr) -> Option<Window> {
 }
 
 /// The resolution of the one window placeholder in an expression.
-fn window_placeholder(expr: &Expr) -> Option<Span> {
+pub(super) fn window_placeholder(expr: &Expr) -> Option<Span> {
     let mut resolution = None;
     expr.apply(|part| {
         if let Expr::Placeholder(Placeholder { id, .. }) = part
@@ -187,7 +187,7 @@ fn shift_of(state: &SessionState, expr: &Expr, is_time: impl Fn(&Expr) -> bool) 
     furthest
 }
 
-fn evaluate_constant(state: &SessionState, expr: Expr) -> Option<i64> {
+pub(super) fn evaluate_constant(state: &SessionState, expr: Expr) -> Option<i64> {
     let constant = expr
         .exists(|part| Ok(matches!(part, Expr::Column(_) | Expr::Placeholder(_)) || part.is_volatile_node()))
         .ok()?;

@@ -3,6 +3,7 @@
 //! real Redis, and some of its parts in process.
 
 mod demo;
+mod engine;
 mod features;
 mod group;
 mod input;

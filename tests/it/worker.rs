@@ -44,7 +44,7 @@ proptest! {
         let log = log::written(&steps);
         let expected = reference::hashes(template, &log);
 
-        let mut whole = Run::new(template);
+        let mut whole = Run::by_reference(template);
         whole.read(&log, usize::MAX);
         prop_assert_eq!(&whole.hashes(), &expected, "{} in one batch", template.name);
         prop_assert_eq!(&whole.rejected, &rejected(&log), "dead letters");

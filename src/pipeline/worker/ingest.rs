@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::AsArray;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 
@@ -116,15 +116,7 @@ impl Worker {
             );
         }
         let mismatches = decoded.key_mismatches;
-        partition.retained.append(rows, lead_in)?;
-        if counted > 0 {
-            for view in self.views.iter_mut().filter(|view| view.streams.contains(&id.stream)) {
-                let shard = view.shard_of(id);
-                if let Some(shard) = view.shards.get_mut(&shard) {
-                    shard.due = true;
-                }
-            }
-        }
+        self.keep(id, rows, lead_in, publication)?;
         if mismatches > 0 && self.mismatched.insert(id.stream) {
             let stream = self.streams.get(id.stream);
             tracing::warn!(
@@ -137,6 +129,40 @@ impl Worker {
         }
         if !published_before && !rejected.is_empty() {
             publication.letters.push(Letters { frames, rejected });
+        }
+        Ok(())
+    }
+
+    /// Keeps accepted events for every view that reads their stream.
+    fn keep(
+        &mut self,
+        id: PartitionId,
+        rows: RecordBatch,
+        lead_in: LeadIn,
+        publication: &mut Publication,
+    ) -> Result<(), Error> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let stream = &self.streams.get(id.stream).name;
+        let mut failures = Vec::new();
+        for (index, view) in self.views.iter_mut().enumerate() {
+            let shard_id = view.shard_of(id);
+            let reads = view.streams.contains(&id.stream);
+            let Some(shard) = view.shards.get_mut(&shard_id).filter(|_| reads) else { continue };
+            shard.due = true;
+            let Some(tiled) = &mut shard.tiled else { continue };
+            let unusable = tiled.update(stream, id.partition, &rows)?;
+            if let Some(error) = unusable.error {
+                publication.views[index].unusable += unusable.events as u64;
+                failures.push((index, format!("{} of them do not count in it: {error}", unusable.events)));
+            }
+        }
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.retained.append(rows, lead_in)?;
+        }
+        for (index, failure) in failures {
+            self.complain(index, publication.wall, &failure);
         }
         Ok(())
     }

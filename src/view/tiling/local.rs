@@ -78,9 +78,10 @@ fn descend<'a>(
         LogicalPlan::Projection(projection) => {
             let mut below = Columns::new();
             for column in wanted {
+                let expr = &projection.expr[*column];
+                let columns = columns_of(expr, projection.input.schema());
                 below.extend(
-                    columns_of(&projection.expr[*column], projection.input.schema())
-                        .ok_or_else(|| format!("the key is computed: {}", short(&projection.expr[*column].to_string())))?,
+                    columns.ok_or_else(|| format!("the key is computed: {}", short(&expr.to_string())))?,
                 );
             }
             descend(&projection.input, &below, leaves)
@@ -100,9 +101,7 @@ fn descend<'a>(
             }
             descend(input, wanted, leaves)
         }
-        LogicalPlan::Union(union) => {
-            union.inputs.iter().try_for_each(|input| descend(input, wanted, leaves))
-        }
+        LogicalPlan::Union(union) => union.inputs.iter().try_for_each(|input| descend(input, wanted, leaves)),
         LogicalPlan::Join(join) => descend_join(plan, join, wanted, leaves),
         LogicalPlan::TableScan(scan) => Err(format!(
             "events of stream `{}` are used one by one, not only in aggregates",

@@ -39,6 +39,7 @@ pub type Commits = BTreeMap<PartitionId, Commit>;
 /// A worker, its store, and how far it has read.
 pub struct Run {
     view: Arc<FeatureView>,
+    reference_only: bool,
     worker: Worker,
     sink: MemorySink,
 
@@ -50,24 +51,34 @@ pub struct Run {
 impl Run {
     /// Begins at the beginning of both partitions, with an empty store.
     pub fn new(template: &Template) -> Self {
+        Self::begin(template, false)
+    }
+
+    /// The same, evaluated by the reference whatever the view's class.
+    pub fn by_reference(template: &Template) -> Self {
+        Self::begin(template, true)
+    }
+
+    fn begin(template: &Template, reference_only: bool) -> Self {
         let begin = (0..PARTITIONS)
             .map(|number| {
                 let lead_in = LeadIn { offset: 0, clock: None };
                 (partition(number), Commit { partition: partition(number), offset: 0, lead_in })
             })
             .collect();
-        Self::resume(views::view(template), MemoryStore::default(), begin)
+        Self::resume(views::view(template), MemoryStore::default(), begin, reference_only)
     }
 
     /// Another process over the same store, which knows no more than what was committed.
     pub fn restarted(&self, commits: Commits) -> Self {
-        Self::resume(Arc::clone(&self.view), self.sink.store(), commits)
+        Self::resume(Arc::clone(&self.view), self.sink.store(), commits, self.reference_only)
     }
 
-    fn resume(view: Arc<FeatureView>, store: MemoryStore, commits: Commits) -> Self {
-        let worker = worker(&view);
+    fn resume(view: Arc<FeatureView>, store: MemoryStore, commits: Commits, reference_only: bool) -> Self {
+        let worker = worker(&view, reference_only);
         let mut run = Self {
             view,
+            reference_only,
             worker,
             sink: MemorySink::new(store),
             positions: BTreeMap::new(),
@@ -96,7 +107,7 @@ impl Run {
         for assignment in &assignments {
             self.positions.insert(assignment.partition, assignment.read_from);
         }
-        self.worker.assign(&assignments);
+        self.worker.assign(&assignments).unwrap();
     }
 
     pub fn revoke(&mut self, numbers: impl IntoIterator<Item = i32>) {
@@ -179,7 +190,7 @@ fn frames(log: &[Entry], id: PartitionId, from: i64, at_most: usize) -> FrameBat
     batch
 }
 
-fn worker(view: &Arc<FeatureView>) -> Worker {
+fn worker(view: &Arc<FeatureView>, reference_only: bool) -> Worker {
     let used: BTreeSet<String> = view.scans.iter().flat_map(|scan| scan.columns.iter().cloned()).collect();
     let decoder = StreamDecoder::try_new(&views::schema(), views::decoding(), &used).unwrap();
     let options = encode::Options {
@@ -205,6 +216,7 @@ fn worker(view: &Arc<FeatureView>) -> Worker {
             idle_after: Span::from_secs(10),
         },
         session: session(),
+        reference_only,
     })
     .unwrap()
 }

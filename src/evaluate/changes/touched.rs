@@ -1,0 +1,97 @@
+//! The comparison when only some entities were looked at: rows of the others
+//! are as they were, and stay. Their time to live is renewed in a sweep over
+//! all hashes, made seldom.
+
+use arrow::array::RecordBatch;
+
+use super::{Changes, Hash, Moment, NULL_BITS, Published};
+use crate::sink::Writes;
+use crate::sink::encode::{Encoder, Error, Nulls};
+use crate::time::Span;
+
+/// The part of the time to live after which all hashes are looked at again.
+/// Together with the half after which one is renewed, none expires.
+const SWEEPS_PER_TTL: u32 = 4;
+
+impl Published {
+    /// Compares the rows of some entities with what was written, and appends
+    /// what has to be written now. `touched` has the keys of all of them, those
+    /// without a row among them, in columns like those of `rows`.
+    ///
+    /// # Errors
+    /// Only of our own making.
+    pub fn compare_touched(
+        &mut self,
+        encoder: &Encoder,
+        rows: &RecordBatch,
+        touched: &RecordBatch,
+        moment: Moment,
+        writes: &mut Writes,
+    ) -> Result<Changes, Error> {
+        self.comparison = self.comparison.wrapping_add(1);
+        let mut changes = Changes::default();
+        let mut key = Vec::new();
+        let mut bound = encoder.bind(rows)?;
+        for row in 0..rows.num_rows() {
+            if bound.key(row, &mut key).is_none() {
+                changes.skipped += 1;
+                continue;
+            }
+            let digest = bound.digest(row);
+            let known = self.hashes.get_mut(key.as_slice());
+            match known {
+                Some(hash) if hash.seen == self.comparison => changes.skipped += 1,
+                Some(hash) if hash.digest == Some(digest) => hash.seen = self.comparison,
+                known => {
+                    let before = known.and_then(|hash| hash.digest);
+                    let was_written = |column: usize| {
+                        before.is_none_or(|before| column >= NULL_BITS || before.nulls & (1 << column) == 0)
+                    };
+                    let nulls = if before.is_some() { Nulls::Written(&was_written) } else { Nulls::Unknown };
+                    bound.set(row, nulls, moment.as_of.millis(), moment.wall.millis(), writes);
+                    changes.written += 1;
+                    let hash = Hash { digest: Some(digest), written_at: moment.wall, seen: self.comparison };
+                    self.insert(&key, hash);
+                }
+            }
+        }
+        let mut bound = encoder.bind(touched)?;
+        for row in 0..touched.num_rows() {
+            if bound.key(row, &mut key).is_none() {
+                continue;
+            }
+            let is_gone = self.hashes.get(key.as_slice()).is_some_and(|hash| hash.seen != self.comparison);
+            if is_gone {
+                self.hashes.remove(key.as_slice());
+                self.key_bytes -= key.len();
+                encoder.delete(&key, writes);
+                changes.deleted += 1;
+            }
+        }
+        changes.touched += self.renew(encoder, moment, writes);
+        Ok(changes)
+    }
+
+    /// Lets hashes live on that were not written for half of their time to live.
+    /// To be called as well when nothing was evaluated.
+    pub fn renew(&mut self, encoder: &Encoder, moment: Moment, writes: &mut Writes) -> u64 {
+        let Some(swept_at) = self.swept_at else {
+            self.swept_at = Some(moment.wall);
+            return 0;
+        };
+        if moment.wall < swept_at.plus(Span::from(moment.ttl / SWEEPS_PER_TTL)) {
+            return 0;
+        }
+        self.swept_at = Some(moment.wall);
+        let renew_after = Span::from(moment.ttl / 2);
+        let mut renewed = 0;
+        for (key, hash) in &mut self.hashes {
+            if moment.wall >= hash.written_at.plus(renew_after) {
+                hash.written_at = moment.wall;
+                encoder.touch(key, writes);
+                renewed += 1;
+            }
+        }
+        renewed
+    }
+}

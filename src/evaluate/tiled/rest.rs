@@ -1,0 +1,227 @@
+//! The plan above the leaves: planned once, run again and again over the
+//! leaves' output for the entities that are looked at.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, internal_err};
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::memory::MemoryStream;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+    ReplaceChildrenOptions, collect,
+};
+
+use crate::time::EventTime;
+use crate::view::FeatureView;
+use crate::view::tiling::{Tiling, leaf_of};
+use crate::view::window;
+
+/// The rest of a view's plan.
+pub enum Rest {
+    /// It does not depend on the time: its plan is made.
+    Planned(Arc<dyn ExecutionPlan>),
+    /// It has `now()`, which is put in each time.
+    Timed(LogicalPlan),
+}
+
+impl Rest {
+    /// Plans what stands above the leaves.
+    ///
+    /// # Errors
+    /// What DataFusion says.
+    pub async fn try_new(state: &SessionState, tiling: &Tiling) -> Result<Self> {
+        let plan = tiling
+            .rest
+            .clone()
+            .transform_up(|node| match node {
+                LogicalPlan::TableScan(mut scan) => {
+                    let Some(leaf) = leaf_of(&scan) else {
+                        return internal_err!("{} is no leaf", scan.table_name);
+                    };
+                    let schema = scan.source.schema();
+                    scan.source = provider_as_source(Arc::new(LeafTable { leaf, schema }));
+                    Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+                }
+                other => Ok(Transformed::no(other)),
+            })?
+            .data;
+        // The rules left out before, such as that for common subexpressions, do no harm here.
+        let plan = state.optimizer().optimize(plan, state, |_, _| {})?;
+        if has_clock(&plan) {
+            return Ok(Self::Timed(plan));
+        }
+        Ok(Self::Planned(state.query_planner().create_physical_plan(&plan, state).await?))
+    }
+
+    /// The view's rows, given the leaves' outputs.
+    ///
+    /// # Errors
+    /// What DataFusion says.
+    pub async fn run(
+        &self,
+        state: &SessionState,
+        view: &FeatureView,
+        clock: EventTime,
+        leaves: &[RecordBatch],
+    ) -> Result<RecordBatch> {
+        let planned = match self {
+            Self::Planned(plan) => Arc::clone(plan),
+            Self::Timed(plan) => {
+                let values = window::bind(&view.windows, clock);
+                let plan = plan.clone().replace_params_with_values(&values)?;
+                state.query_planner().create_physical_plan(&plan, state).await?
+            }
+        };
+        let plan = planned
+            .transform_up(|node| {
+                let replaced: Arc<dyn ExecutionPlan> = match node.downcast_ref::<LeafExec>() {
+                    Some(leaf) => Arc::new(leaf.with_rows(leaves[leaf.leaf].clone())),
+                    None => node.reset_state()?,
+                };
+                Ok(Transformed::yes(replaced))
+            })?
+            .data;
+        let batches = collect(Arc::clone(&plan), state.task_ctx()).await?;
+        Ok(concat_batches(&plan.schema(), &batches)?)
+    }
+}
+
+fn has_clock(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    let _ = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            found |= expr.exists(|part| Ok(matches!(part, Expr::Placeholder(_))))?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    });
+    found
+}
+
+/// The table that stands for a leaf.
+#[derive(Debug)]
+struct LeafTable {
+    leaf: usize,
+    schema: SchemaRef,
+}
+
+#[async_trait]
+impl TableProvider for LeafTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(LeafExec::try_new(self.leaf, &self.schema, projection.cloned())?))
+    }
+}
+
+/// Reads a leaf's output. A plan has it without rows; a run puts them in.
+#[derive(Debug)]
+struct LeafExec {
+    leaf: usize,
+    projection: Option<Vec<usize>>,
+    properties: Arc<PlanProperties>,
+    rows: Option<RecordBatch>,
+}
+
+impl LeafExec {
+    fn try_new(leaf: usize, schema: &SchemaRef, projection: Option<Vec<usize>>) -> Result<Self> {
+        let schema = match &projection {
+            Some(projection) => Arc::new(schema.project(projection)?),
+            None => Arc::clone(schema),
+        };
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        )
+        .with_scheduling_type(SchedulingType::Cooperative);
+        Ok(Self { leaf, projection, properties: Arc::new(properties), rows: None })
+    }
+
+    /// The same with rows. It keeps its properties, and so do the nodes above.
+    fn with_rows(&self, rows: RecordBatch) -> Self {
+        Self {
+            leaf: self.leaf,
+            projection: self.projection.clone(),
+            properties: Arc::clone(&self.properties),
+            rows: Some(rows),
+        }
+    }
+}
+
+impl DisplayAs for LeafExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LeafExec: leaf={}", self.leaf)
+    }
+}
+
+impl ExecutionPlan for LeafExec {
+    fn name(&self) -> &'static str {
+        "LeafExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let schema = self.schema();
+        let Some(rows) = &self.rows else {
+            return internal_err!("leaf {} is run without rows", self.leaf);
+        };
+        let rows = match &self.projection {
+            Some(projection) => rows.project(projection)?,
+            None => rows.clone(),
+        };
+        Ok(Box::pin(MemoryStream::try_new(vec![rows], schema, None)?))
+    }
+}

@@ -1,0 +1,159 @@
+//! Shards evaluated: which, when, and what has to be written of what came out.
+
+use arrow::array::RecordBatch;
+
+use super::{COMPLAIN_EVERY, Error, ShardId, ShardRows, Worker};
+use crate::clock::{Silence, shard_now};
+use crate::evaluate::changes::{Changes, Moment};
+use crate::evaluate::tiled::Outcome;
+use crate::evaluate::{self, reference};
+use crate::frame::PartitionId;
+use crate::pipeline::publication::Publication;
+use crate::time::EventTime;
+
+/// What came out of an evaluation.
+enum Evaluated {
+    /// Every row of the shard.
+    All(RecordBatch),
+    /// The rows of the touched entities.
+    Touched(Outcome),
+}
+
+impl Evaluated {
+    const fn rows(&self) -> &RecordBatch {
+        match self {
+            Self::All(rows) => rows,
+            Self::Touched(outcome) => &outcome.rows,
+        }
+    }
+}
+
+impl Worker {
+    /// The rows of a view, shard by shard, as they are at `at` or else at the
+    /// shard's clock: for looking at them without publishing. The worker must
+    /// be one that keeps every event, [`super::Parts::reference_only`].
+    ///
+    /// # Errors
+    /// When the view's SQL fails on these events.
+    pub fn rows(&self, view: usize, at: Option<EventTime>) -> Result<Vec<RecordBatch>, evaluate::Error> {
+        let view = &self.views[view];
+        let mut batches = Vec::new();
+        for shard in view.shards.keys() {
+            let Some(clock) = self.event_clock(&view.streams, *shard) else { continue };
+            let rows = ShardRows { worker: self, shard: *shard };
+            let now = at.unwrap_or(clock);
+            let evaluated = self.runtime.block_on(reference::evaluate(&self.session, &view.view, now, &rows));
+            batches.push(evaluated.map_err(|error| evaluate::Error::query(&view.view, error))?);
+        }
+        Ok(batches)
+    }
+
+    /// Shards that have reached what was published before: the rows that they
+    /// have there are those that the store has.
+    pub(super) fn adopt_warm(&mut self, wall: EventTime) -> Result<(), Error> {
+        for index in 0..self.views.len() {
+            let adopting: Vec<ShardId> = self.views[index]
+                .shards
+                .iter()
+                .filter(|(id, shard)| shard.adopts && self.is_warm(&self.views[index].streams, **id))
+                .map(|(id, _)| *id)
+                .collect();
+            for id in adopting {
+                let evaluated = match self.published_clock(&self.views[index].streams, id) {
+                    Some(clock) => self.evaluated(index, id, clock, wall),
+                    None => None,
+                };
+                let view = &mut self.views[index];
+                let shard = view.shards.get_mut(&id).expect("the shard was just there");
+                shard.adopts = false;
+                shard.touch_all();
+                if let Some(evaluated) = evaluated {
+                    shard.published.adopt(&view.encoder, evaluated.rows(), wall)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Evaluates every shard in which something happened or a window's edge moved.
+    pub(super) fn evaluate(
+        &mut self,
+        silences: &[(PartitionId, Silence)],
+        wall: EventTime,
+        publication: &mut Publication,
+    ) -> Result<(), Error> {
+        for index in 0..self.views.len() {
+            let ids: Vec<ShardId> = self.views[index].shards.keys().copied().collect();
+            for id in ids {
+                let streams = &self.views[index].streams;
+                if !self.is_warm(streams, id) {
+                    continue;
+                }
+                let clocks = self.partitions_of(streams, id).map(|(id, partition)| {
+                    let silence =
+                        silences.iter().find(|(known, _)| *known == id).map(|(_, silence)| *silence);
+                    (partition.clock, silence.unwrap_or_default())
+                });
+                let Some(now) = shard_now(&self.options, clocks) else { continue };
+                let edges = self.views[index].view.edges(now);
+                let view = &mut self.views[index];
+                let shard = view.shards.get_mut(&id).expect("the shard was just there");
+                let moment = Moment { as_of: now, wall, ttl: view.view.ttl };
+                if !shard.due && shard.edges == edges {
+                    // The reference renews hashes as it compares; here nothing is compared.
+                    shard.published.renew(&view.encoder, moment, &mut publication.writes);
+                    continue;
+                }
+                let Some(evaluated) = self.evaluated(index, id, now, wall) else { continue };
+                let view = &mut self.views[index];
+                let shard = view.shards.get_mut(&id).expect("the shard was just there");
+                let writes = &mut publication.writes;
+                let changes: Changes = match &evaluated {
+                    Evaluated::All(rows) => shard.published.compare(&view.encoder, rows, moment, writes)?,
+                    Evaluated::Touched(Outcome { rows, touched }) => {
+                        shard.published.compare_touched(&view.encoder, rows, touched, moment, writes)?
+                    }
+                };
+                shard.due = false;
+                shard.edges = edges;
+                let features = evaluated.rows().num_columns() - view.view.key.len();
+                publication.views[index].features += changes.written * features as u64;
+                publication.views[index].skipped += changes.skipped;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a view's shard has at a clock; `None` when its SQL fails on these
+    /// events, which is said and tried again at the next turn.
+    fn evaluated(&mut self, index: usize, id: ShardId, now: EventTime, wall: EventTime) -> Option<Evaluated> {
+        let tiled = self.views[index].shards.get_mut(&id).and_then(|shard| shard.tiled.take());
+        let evaluated = if let Some(mut tiled) = tiled {
+            let outcome = self.runtime.block_on(tiled.evaluate(&self.session, now));
+            if let Some(shard) = self.views[index].shards.get_mut(&id) {
+                shard.tiled = Some(tiled);
+            }
+            outcome.map(Evaluated::Touched)
+        } else {
+            let view = &self.views[index].view;
+            let rows = ShardRows { worker: self, shard: id };
+            self.runtime.block_on(reference::evaluate(&self.session, view, now, &rows)).map(Evaluated::All)
+        };
+        match evaluated {
+            Ok(evaluated) => Some(evaluated),
+            Err(error) => {
+                self.complain(index, wall, &format!("its features stay as they are: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Says of a view what is wrong with it, not at every turn.
+    pub(super) fn complain(&mut self, index: usize, wall: EventTime, what: &str) {
+        let view = &mut self.views[index];
+        if view.complained_at.is_none_or(|last| wall >= last.plus(COMPLAIN_EVERY.into())) {
+            view.complained_at = Some(wall);
+            tracing::error!(view = view.view.name, "the view fails on events, {what}");
+        }
+    }
+}
