@@ -1,9 +1,8 @@
 //! What a source hands over: events as the broker has them, undecoded, packed
-//! a partition at a time, and the positions reached in the log.
+//! a partition at a time.
 //!
 //! An offset is the offset of the next event to read, everywhere.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// A stream's number among the configured streams.
@@ -182,38 +181,6 @@ pub struct Rejected {
     pub error: String,
 }
 
-/// How far each partition has been read: offsets of the next event.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Positions(BTreeMap<PartitionId, i64>);
-
-impl Positions {
-    /// The position of a partition.
-    pub fn get(&self, partition: PartitionId) -> Option<i64> {
-        self.0.get(&partition).copied()
-    }
-
-    /// Moves a partition forward; a position that lies behind changes nothing.
-    pub fn advance(&mut self, partition: PartitionId, offset: i64) {
-        let position = self.0.entry(partition).or_insert(offset);
-        *position = (*position).max(offset);
-    }
-
-    /// Forgets a partition.
-    pub fn remove(&mut self, partition: PartitionId) {
-        self.0.remove(&partition);
-    }
-
-    /// Every partition and its position.
-    pub fn iter(&self) -> impl Iterator<Item = (PartitionId, i64)> + '_ {
-        self.0.iter().map(|(partition, offset)| (*partition, *offset))
-    }
-
-    /// Whether no partition is known.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
 impl fmt::Display for PartitionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "stream {} partition {}", self.stream.0, self.partition)
@@ -239,13 +206,5 @@ mod tests {
         }
         assert_eq!(batch.iter().collect::<Vec<_>>(), frames);
         assert_eq!((batch.next_offset(), batch.byte_len()), (Some(10), 4));
-    }
-
-    #[test]
-    fn positions_never_move_back() {
-        let mut positions = Positions::default();
-        positions.advance(PARTITION, 7);
-        positions.advance(PARTITION, 5);
-        assert_eq!(positions.get(PARTITION), Some(7));
     }
 }

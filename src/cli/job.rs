@@ -140,7 +140,7 @@ impl Job {
                 key: stream.key.clone(),
                 table,
             });
-            // Without a registry, `<name>.v<N>.avsc` has the id N, and a schema without versions any id.
+            // Without a registry, `<name>.v<N>.avsc` has the id N.
             if config.registry.is_none() {
                 for (number, schema) in versions(stream, &directory) {
                     ids.entry((id, number)).or_insert(schema);

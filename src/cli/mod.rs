@@ -1,5 +1,5 @@
 //! The command line: which command, with what arguments; what went wrong, told
-//! once, in the form of STYLE: the chain of causes, then a hint.
+//! once: the chain of causes, then a hint.
 
 mod check;
 pub mod demo;
@@ -33,7 +33,7 @@ Examples:
   windrow run --brokers kafka:9092 --redis-url redis://redis:6379
   windrow check --sql-dir sql                              what is wrong with the views, before a deploy
   windrow preview transaction --events events.jsonl        one view over a file
-  windrow get card card-0000042                            what Redis has for an entity
+  windrow get card card_00000042                           what Redis has for an entity
 
 Exit status: 0 done, 1 failed while running, 2 wrong usage or configuration.";
 

@@ -27,7 +27,7 @@ Examples:
   windrow run --start-from earliest --until-caught-up          once over everything, then end";
 
 /// Bytes of events that wait for the next batch, at most: with a batch being
-/// computed and one being published, three times this.
+/// computed, one that waits for its publisher and one being published, four times this.
 pub(super) const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// Options of `windrow run`.

@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 
 use crate::sink::Writes;
 use crate::sink::encode::{Digest, Encoder, Error, Nulls};
-use crate::time::{EventTime, Span};
+use crate::time::EventTime;
 
 /// Columns beyond this many have no bit in [`Digest::nulls`].
 const NULL_BITS: usize = 128;
@@ -89,28 +89,45 @@ impl Published {
         moment: Moment,
         writes: &mut Writes,
     ) -> Result<Changes, Error> {
+        let mut changes = self.write_changed(encoder, rows, moment, writes)?;
+        let comparison = self.comparison;
+        let mut freed = 0;
+        self.hashes.retain(|key, hash| {
+            let stays = hash.seen == comparison;
+            if !stays {
+                encoder.delete(key, writes);
+                changes.deleted += 1;
+                freed += key.len();
+            }
+            stays
+        });
+        self.key_bytes -= freed;
+        changes.touched += self.renew(encoder, moment, writes);
+        Ok(changes)
+    }
+
+    /// Appends the rows that differ from what was written, and marks all of
+    /// them as seen by this comparison.
+    fn write_changed(
+        &mut self,
+        encoder: &Encoder,
+        rows: &RecordBatch,
+        moment: Moment,
+        writes: &mut Writes,
+    ) -> Result<Changes, Error> {
         self.comparison = self.comparison.wrapping_add(1);
         let mut changes = Changes::default();
         let mut bound = encoder.bind(rows)?;
         let mut key = Vec::new();
-        let renew_after = Span::from(moment.ttl / 2);
         for row in 0..rows.num_rows() {
             if bound.key(row, &mut key).is_none() {
                 changes.skipped += 1;
                 continue;
             }
             let digest = bound.digest(row);
-            let known = self.hashes.get_mut(key.as_slice());
-            match known {
+            match self.hashes.get_mut(key.as_slice()) {
                 Some(hash) if hash.seen == self.comparison => changes.skipped += 1,
-                Some(hash) if hash.digest == Some(digest) => {
-                    hash.seen = self.comparison;
-                    if moment.wall.micros().saturating_sub(hash.written_at.micros()) >= renew_after.0 {
-                        hash.written_at = moment.wall;
-                        encoder.touch(&key, writes);
-                        changes.touched += 1;
-                    }
-                }
+                Some(hash) if hash.digest == Some(digest) => hash.seen = self.comparison,
                 known => {
                     let before = known.and_then(|hash| hash.digest);
                     let was_written = |column: usize| {
@@ -124,18 +141,6 @@ impl Published {
                 }
             }
         }
-        let comparison = self.comparison;
-        let mut freed = 0;
-        self.hashes.retain(|key, hash| {
-            let stays = hash.seen == comparison;
-            if !stays {
-                encoder.delete(key, writes);
-                changes.deleted += 1;
-                freed += key.len();
-            }
-            stays
-        });
-        self.key_bytes -= freed;
         Ok(changes)
     }
 

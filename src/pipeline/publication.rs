@@ -63,6 +63,8 @@ pub struct Publication {
     pub wall: EventTime,
     /// When the turn began.
     pub begun: Instant,
+    /// How long it took until all events were taken in.
+    pub ingested_in: Duration,
     /// How long it took until this was complete.
     pub computed_in: Duration,
     /// The commands for the store.
@@ -85,6 +87,7 @@ impl Publication {
         Self {
             wall,
             begun: Instant::now(),
+            ingested_in: Duration::ZERO,
             computed_in: Duration::ZERO,
             writes: Writes::default(),
             letters: Vec::new(),
@@ -113,6 +116,7 @@ impl Publication {
         Self {
             wall: self.wall,
             begun: self.begun,
+            ingested_in: self.ingested_in,
             computed_in: self.computed_in,
             writes: Writes::default(),
             letters,

@@ -86,11 +86,11 @@ impl Publisher {
         let written = if publication.writes.is_empty() {
             Written::default()
         } else {
-            let mut changed = false;
-            let mut written =
-                self.until_done("write features", |publisher| publisher.sink.write(&publication.writes))?;
-            changed |= written.store_changed;
-            written.store_changed = changed;
+            let written = self.until_done("write features", |publisher| {
+                let written = publisher.sink.write(&publication.writes);
+                publisher.metrics.redis_writes(RedisStatus::Retried, u64::from(written.is_err()));
+                written
+            })?;
             self.health.sink_answers(true);
             written
         };
@@ -136,7 +136,6 @@ impl Publisher {
                 }
                 Err(error) => {
                     self.health.sink_answers(false);
-                    self.metrics.redis_writes(RedisStatus::Retried, 1);
                     if said.is_none_or(|last| last.elapsed() >= AGAIN) {
                         said = Some(Instant::now());
                         if error.fault() == Fault::User {

@@ -22,7 +22,8 @@ impl Pipeline {
     pub(super) fn report(&mut self, worker: usize, report: &Publication) {
         let metrics = &self.shared.metrics;
         metrics.batch_events(report.events());
-        metrics.batch_seconds(Stage::Evaluate, report.computed_in);
+        metrics.batch_seconds(Stage::Ingest, report.ingested_in);
+        metrics.batch_seconds(Stage::Evaluate, report.computed_in.saturating_sub(report.ingested_in));
         for (stream, counts) in &report.streams {
             let rejected: u64 = report
                 .letters
@@ -43,6 +44,7 @@ impl Pipeline {
         }
         for (index, view) in report.views.iter().enumerate() {
             metrics.features(index, view.features);
+            metrics.view_failures(index, view.unusable);
         }
         self.progress.note(worker, report);
         if self.pairs.len() > 1 {

@@ -284,6 +284,7 @@ impl Worker {
         for batch in frames {
             self.ingest(batch, &mut publication)?;
         }
+        publication.ingested_in = publication.begun.elapsed();
         self.adopt_warm(wall)?;
         self.evaluate(silences, wall, &mut publication)?;
         self.expire()?;

@@ -4,7 +4,6 @@
 pub mod kafka;
 pub mod position;
 pub mod range;
-pub mod recorded;
 
 use std::time::Duration;
 

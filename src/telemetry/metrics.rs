@@ -33,6 +33,7 @@ struct Families {
     features: Vec<IntCounter>,
     freshness: Vec<Histogram>,
     state_bytes: Vec<IntGauge>,
+    view_failures: Vec<IntCounter>,
     redis_writes: Vec<IntCounter>,
     batch_seconds: Vec<Histogram>,
     key_mismatches: Vec<IntCounter>,
@@ -116,6 +117,13 @@ impl Metrics {
                 "view",
                 views,
             ),
+            view_failures: counters(
+                &registry,
+                "stream_view_failures_total",
+                "Events on which a view's SQL fails, so that they do not count in it.",
+                "view",
+                views,
+            ),
             redis_writes: counters(
                 &registry,
                 "redis_writes_total",
@@ -193,6 +201,11 @@ impl Metrics {
         self.0.features[view].inc_by(count);
     }
 
+    /// Counts events on which a view's SQL fails.
+    pub fn view_failures(&self, view: usize, count: u64) {
+        self.0.view_failures[view].inc_by(count);
+    }
+
     /// Records how fresh a view's features are: seconds, and of how many events.
     pub fn freshness(&self, view: usize, seconds: impl IntoIterator<Item = (f64, u64)>) {
         // Gathered aside and added at once, when it is dropped.
@@ -237,7 +250,7 @@ impl Metrics {
         self.0.clock_lag.with_label_values(&[stream.as_str(), &partition.partition.to_string()]).set(seconds);
     }
 
-    /// Says how many events of a partition were not read yet.
+    /// Says how many events of a partition are not published yet.
     pub fn consumer_lag(&self, partition: PartitionId, events: i64) {
         let (_, topic) = &self.0.streams[partition.stream.index()];
         self.0

@@ -56,13 +56,12 @@ static LAYERS: [Layer; 6] = [
 ];
 
 /// Edges that the loop must not know: it is given what they share, a trait.
-const CONCRETE: [&str; 9] = [
+const CONCRETE: [&str; 8] = [
     "sink::redis",
     "sink::dead_letter::KafkaDeadLetters",
     "sink::dead_letter::FileDeadLetters",
     "source::kafka",
     "source::range",
-    "source::recorded",
     "schema::Registry",
     "schema::Directory",
     "telemetry::http",

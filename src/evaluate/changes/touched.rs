@@ -4,9 +4,9 @@
 
 use arrow::array::RecordBatch;
 
-use super::{Changes, Hash, Moment, NULL_BITS, Published};
+use super::{Changes, Moment, Published};
 use crate::sink::Writes;
-use crate::sink::encode::{Encoder, Error, Nulls};
+use crate::sink::encode::{Encoder, Error};
 use crate::time::Span;
 
 /// The part of the time to live after which all hashes are looked at again.
@@ -28,33 +28,8 @@ impl Published {
         moment: Moment,
         writes: &mut Writes,
     ) -> Result<Changes, Error> {
-        self.comparison = self.comparison.wrapping_add(1);
-        let mut changes = Changes::default();
+        let mut changes = self.write_changed(encoder, rows, moment, writes)?;
         let mut key = Vec::new();
-        let mut bound = encoder.bind(rows)?;
-        for row in 0..rows.num_rows() {
-            if bound.key(row, &mut key).is_none() {
-                changes.skipped += 1;
-                continue;
-            }
-            let digest = bound.digest(row);
-            let known = self.hashes.get_mut(key.as_slice());
-            match known {
-                Some(hash) if hash.seen == self.comparison => changes.skipped += 1,
-                Some(hash) if hash.digest == Some(digest) => hash.seen = self.comparison,
-                known => {
-                    let before = known.and_then(|hash| hash.digest);
-                    let was_written = |column: usize| {
-                        before.is_none_or(|before| column >= NULL_BITS || before.nulls & (1 << column) == 0)
-                    };
-                    let nulls = if before.is_some() { Nulls::Written(&was_written) } else { Nulls::Unknown };
-                    bound.set(row, nulls, moment.as_of.millis(), moment.wall.millis(), writes);
-                    changes.written += 1;
-                    let hash = Hash { digest: Some(digest), written_at: moment.wall, seen: self.comparison };
-                    self.insert(&key, hash);
-                }
-            }
-        }
         let mut bound = encoder.bind(touched)?;
         for row in 0..touched.num_rows() {
             if bound.key(row, &mut key).is_none() {
