@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the build and the integration tests need and this machine lacks:
-# a C toolchain and OpenSSL's headers (for librdkafka), Java 17, Maven, redis-server
-# and promtool from Debian, Apache Kafka from Maven Central. Says nothing when
-# nothing is missing. No service is left running.
+# a C toolchain and OpenSSL's headers (for librdkafka), Java 17, Maven, redis-server,
+# redis-sentinel and promtool from Debian, Apache Kafka from Maven Central. Says
+# nothing when nothing is missing. No service is left running.
 #
 # Kafka's jars go to $WINDROW_KAFKA_DIR (~/.cache/windrow-kafka by default).
 set -euo pipefail
@@ -30,7 +30,7 @@ has_java() {
 missing_packages() {
   local pair
   for pair in gcc:gcc g++:g++ make:make perl:perl pkg-config:pkg-config openssl:openssl \
-    redis-server:redis-server redis-cli:redis-tools promtool:prometheus; do
+    redis-server:redis-server redis-sentinel:redis-sentinel redis-cli:redis-tools promtool:prometheus; do
     has "${pair%%:*}" || echo "${pair#*:}"
   done
   if ! has pkg-config || ! pkg-config --exists openssl; then echo libssl-dev; fi
@@ -71,6 +71,7 @@ install_packages() {
 
   # Nor at the next boot; a service that was there before is none of our business.
   case " $all " in *" redis-server "*) services+=(redis-server) ;; esac
+  case " $all " in *" redis-sentinel "*) services+=(redis-sentinel) ;; esac
   case " $all " in *" prometheus "*) services+=(prometheus) ;; esac
   if [ -d /run/systemd/system ] && [ "${#services[@]}" -gt 0 ]; then
     as_root systemctl disable --now "${services[@]}"

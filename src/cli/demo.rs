@@ -147,7 +147,7 @@ impl Play<'_> {
             idle_clocks: true,
             shutdown_timeout: self.job.config.shutdown_timeout,
         };
-        let source = source_options(self.job);
+        let source = source_options(self.job, false);
         let brokers = self.job.brokers();
         let (rate, seed) = (self.args.rate, self.args.seed);
         let feed = Feed::try_new(&brokers, &self.job.config.streams, (rate, seed), self.clock, self.cast)?;

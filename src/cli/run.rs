@@ -74,7 +74,7 @@ pub(super) fn run(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<()> {
             dead_letters: Some(job.dead_letters()?),
         });
     }
-    let mut source = KafkaSource::join(source_options(&job))?;
+    let mut source = KafkaSource::join(source_options(&job, args.until_caught_up))?;
     let options = Options {
         cadence: cadence(&job),
         until_caught_up: args.until_caught_up,
@@ -145,7 +145,7 @@ pub(super) fn serve(
 }
 
 /// How a job consumes.
-pub(super) fn source_options(job: &Job) -> kafka::Options {
+pub(super) fn source_options(job: &Job, until_caught_up: bool) -> kafka::Options {
     kafka::Options {
         brokers: job.brokers(),
         group_id: job.config.group_id.clone(),
@@ -159,6 +159,7 @@ pub(super) fn source_options(job: &Job) -> kafka::Options {
         },
         whole_topics: whole_topics(&job.views, &job.streams),
         copartitioned: job.views.iter().any(|view| view.streams().len() > 1),
+        until_caught_up,
         max_batch_events: job.config.max_batch_events,
         max_batch_bytes: MAX_BATCH_BYTES,
     }

@@ -59,6 +59,8 @@ pub struct Options {
     pub whole_topics: Vec<(String, String)>,
     /// Whether the same partition number of several topics must go to one process.
     pub copartitioned: bool,
+    /// Whether the run ends once it has caught up.
+    pub until_caught_up: bool,
     /// Events in the inbox beyond which polling stops.
     pub max_batch_events: usize,
     /// Bytes in the inbox beyond which polling stops.
@@ -133,6 +135,7 @@ impl KafkaSource {
             asked_ends: Instant::now(),
         };
         source.refuse_company()?;
+        source.look_for_topics()?;
         let topics: Vec<&str> = source.options.topics.iter().map(|(_, topic)| topic.as_str()).collect();
         source.consumer.subscribe(&topics).map_err(failed("subscribe"))?;
         Ok(source)
@@ -150,6 +153,37 @@ impl KafkaSource {
         }
         let partitions = self.partitions_of(topic)?;
         Err(Error::NotAlone { view: view.clone(), topic: topic.clone(), partitions, assigned: 0 })
+    }
+
+    /// Says which topics are not there yet. One that ends when it has caught up
+    /// would wait for them for ever.
+    fn look_for_topics(&self) -> Result<(), Error> {
+        /// Brokers that do not answer so soon are waited for in the loop.
+        const ANSWER_SOON: Duration = Duration::from_secs(5);
+        let within = if self.options.until_caught_up { ANSWER_WITHIN } else { ANSWER_SOON };
+        let mut missing = Vec::new();
+        for (_, topic) in &self.options.topics {
+            match self.consumer.fetch_metadata(Some(topic), within) {
+                Ok(metadata) if metadata.topics().iter().all(|topic| topic.partitions().is_empty()) => {
+                    missing.push(topic.as_str());
+                }
+                Ok(_) => {}
+                Err(source) if self.options.until_caught_up => {
+                    return Err(failed(format!("look for topic `{topic}`"))(source));
+                }
+                Err(error) => {
+                    tracing::warn!("Kafka: {error}; tried again until a broker answers");
+                    return Ok(());
+                }
+            }
+        }
+        for topic in &missing {
+            tracing::warn!(topic, "the topic is not there; it is read soon after it is made");
+        }
+        if self.options.until_caught_up && missing.len() == self.options.topics.len() {
+            return Err(Error::OutOfRange(format!("none of the topics is there: {}", missing.join(", "))));
+        }
+        Ok(())
     }
 
     fn partitions_of(&self, topic: &str) -> Result<usize, Error> {

@@ -14,6 +14,7 @@ mod payments;
 mod replay;
 mod rules;
 mod starts;
+mod stores;
 mod support;
 mod text;
 mod time;

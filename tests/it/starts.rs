@@ -146,3 +146,13 @@ fn sigterm_and_ctrl_c_end_a_run_in_order() {
         assert_eq!(output.status.code(), Some(0), "{signal}: {}", output.stderr);
     }
 }
+
+#[test]
+fn without_any_topic_there_is_nothing_to_catch_up_with() {
+    let redis = RedisServer::start();
+    let setting = Setting::new("topicless", 1, &redis);
+    let absent = ["run", "--until-caught-up", "--stream", "payments.topic=not-there"];
+    let output = setting.windrow(&absent).run_to_end(PATIENCE);
+    assert_eq!(output.status.code(), Some(1), "{}", output.stderr);
+    assert!(output.stderr.contains("none of the topics is there: not-there"), "{}", output.stderr);
+}

@@ -54,8 +54,10 @@ impl Mailbox {
             return;
         }
         let hint = match error.rdkafka_error_code() {
+            // Said when the run began, with the topic's name.
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                "; it is read as soon as it is there"
+                tracing::debug!("Kafka: {text}");
+                return;
             }
             Some(RDKafkaErrorCode::Authentication) => "; check the credentials among the Kafka properties",
             Some(RDKafkaErrorCode::AllBrokersDown) => "; tried again until one answers",

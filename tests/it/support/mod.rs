@@ -13,11 +13,13 @@ use std::time::{Duration, Instant};
 pub mod avro;
 pub mod child;
 pub mod client;
+pub mod cluster;
 pub mod kafka;
 pub mod ports;
 pub mod process;
 pub mod redis;
 pub mod registry;
+pub mod sentinel;
 
 /// How long a test waits for what takes a second on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);

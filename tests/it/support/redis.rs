@@ -1,4 +1,4 @@
-//! A redis-server of one's own, and what its hashes hold.
+//! A redis-server of one's own, alone or beside others, and what its hashes hold.
 
 use std::collections::HashMap;
 use std::fs;
@@ -31,7 +31,26 @@ pub struct Options {
     pub user: Option<User>,
     /// TLS on a port of its own; [`RedisServer::url`] then begins with `rediss`.
     pub tls: bool,
+    /// What it is to the other servers.
+    pub role: Role,
 }
+
+/// What a server is to others on this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Role {
+    /// Nothing.
+    #[default]
+    Alone,
+    /// A node of a cluster, without slots at first.
+    ClusterNode,
+    /// A copy of the server at this port. Others may write to it all the same.
+    ReplicaOf(u16),
+    /// A redis-sentinel that watches the master at this port, under the name [`MASTER`].
+    SentinelOf(u16),
+}
+
+/// The name of a sentinel's master.
+pub const MASTER: &str = "windrow-tests";
 
 /// An ACL user.
 #[derive(Debug, Clone)]
@@ -99,6 +118,11 @@ impl RedisServer {
         }
     }
 
+    /// Its port without TLS.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The certificate of the authority that signed the server's, with TLS.
     pub fn ca_file(&self) -> PathBuf {
         self.directory.path().join("ca.crt")
@@ -156,8 +180,11 @@ impl RedisServer {
         self.try_query(command).unwrap_or_else(|reason| panic!("redis-server: {reason}"))
     }
 
-    /// On the plain port, which a server with TLS has as well.
-    fn try_query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, String> {
+    /// Any command, on the plain port, which a server with TLS has as well.
+    ///
+    /// # Errors
+    /// Why there is no answer, or what the server refuses.
+    pub fn try_query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, String> {
         let told = |error: redis::RedisError| error.to_string();
         let user = self.options.user.as_ref().map_or_else(String::new, |_| format!("{OBSERVER}:{OBSERVER}@"));
         let client = redis::Client::open(format!("redis://{user}127.0.0.1:{}", self.port)).map_err(told)?;
@@ -171,10 +198,14 @@ impl RedisServer {
     /// # Errors
     /// How the process ended.
     fn run(&mut self) -> Result<(), ExitStatus> {
-        let mut command = guarded("redis-server", ["redis.conf"], Some(self.directory.path()));
+        let program = match self.options.role {
+            Role::SentinelOf(_) => "redis-sentinel",
+            Role::Alone | Role::ClusterNode | Role::ReplicaOf(_) => "redis-server",
+        };
+        let mut command = guarded(program, ["redis.conf"], Some(self.directory.path()));
         command.current_dir(self.directory.path());
-        let mut process = Guarded::spawn("redis-server", command);
-        let outcome = eventually(PATIENCE, "redis-server answers", || {
+        let mut process = Guarded::spawn(program, command);
+        let outcome = eventually(PATIENCE, &format!("{program} answers"), || {
             // Asked before the ping: another server may answer on a port that ours did not get.
             let answer: Result<String, String> = self.try_query(&redis::cmd("PING"));
             match process.try_wait() {
@@ -196,9 +227,25 @@ fn configuration(options: &Options, directory: &Path, port: u16, tls_port: u16) 
         "bind 127.0.0.1".to_owned(),
         format!("port {port}"),
         format!("dir \"{}\"", directory.display()),
-        "save \"\"".to_owned(),
         "loglevel warning".to_owned(),
     ];
+    match options.role {
+        Role::Alone => lines.push("save \"\"".to_owned()),
+        Role::ClusterNode => {
+            // The bus would be 10000 ports further on, among those of outgoing connections.
+            lines.extend(["save \"\"", "cluster-enabled yes"].map(str::to_owned));
+            lines.push(format!("cluster-port {}", free_port()));
+        }
+        Role::ReplicaOf(master) => {
+            lines.extend(["save \"\"", "replica-read-only no"].map(str::to_owned));
+            lines.push(format!("replicaof 127.0.0.1 {master}"));
+        }
+        Role::SentinelOf(master) => {
+            lines.push(format!("sentinel monitor {MASTER} 127.0.0.1 {master} 1"));
+            lines.push(format!("sentinel down-after-milliseconds {MASTER} 1000"));
+            lines.push(format!("sentinel failover-timeout {MASTER} 3000"));
+        }
+    }
     if options.persistent {
         lines.extend(["appendonly yes", "appendfsync always"].map(str::to_owned));
     }
