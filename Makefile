@@ -6,9 +6,10 @@ REDIS_URL ?= redis://localhost:6379
 REGISTRY ?= http://localhost:8081
 COMPOSE := docker compose -f deploy/compose.yaml
 ARGS ?=
+CASES ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-features lint fmt build release bench up up-all seed run down check-deploy
+.PHONY: help setup demo test test-features oracle lint fmt build release bench up up-all seed run down check-deploy
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +25,9 @@ test: ## run every test, against a real Kafka and a real Redis
 
 test-features: ## run the tests of the shipped feature views only
 	@tools/install-build-components.sh && tools/install-test-components.sh && cargo test --locked --test it features:: -- $(ARGS)
+
+oracle: ## compare the engine with plain SQL over many generated logs: make oracle CASES=10000
+	PROPTEST_CASES=$(CASES) cargo test --locked --test it -- engine:: worker::
 
 lint: ## check format and lints as CI does
 	cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings

@@ -14,6 +14,7 @@
 //! A touched entity without a row has none any more: [`Outcome`] says whom the
 //! rows speak of. Entities that have no tiles left are forgotten after that.
 
+mod distinct;
 mod partial;
 mod rest;
 

@@ -179,7 +179,7 @@ fn shard(template: &Template) -> Shard {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(crate::support::cases(96))]
 
     #[test]
     fn tiled_is_plain_sql(

@@ -32,7 +32,7 @@ fn cuts() -> impl Strategy<Value = Vec<(usize, Then)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(crate::support::cases(48))]
 
     #[test]
     fn any_cut_gives_what_one_batch_gives_and_plain_sql(

@@ -29,10 +29,7 @@ use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
 /// The accumulator of an aggregate that this module knows.
 pub fn accumulator(aggregate: &AggregateFunctionExpr) -> Option<Box<dyn GroupsAccumulator>> {
-    if !aggregate.is_distinct()
-        || aggregate.expressions().len() != 1
-        || !aggregate.order_bys().is_empty()
-    {
+    if !aggregate.is_distinct() || aggregate.expressions().len() != 1 || !aggregate.order_bys().is_empty() {
         return None;
     }
     let function = aggregate.fun().inner();
@@ -287,10 +284,10 @@ fn from_bits(values: &ArrayRef, wanted: &DataType) -> ArrayRef {
     }
 }
 
-fn reinterpret<From: ArrowPrimitiveType, To: ArrowPrimitiveType>(values: &ArrayRef) -> ArrayRef {
-    let values = values.as_primitive::<From>();
-    let bits = ScalarBuffer::<To::Native>::from(values.values().inner().clone());
-    Arc::new(PrimitiveArray::<To>::new(bits, values.nulls().cloned()))
+fn reinterpret<Given: ArrowPrimitiveType, Wanted: ArrowPrimitiveType>(values: &ArrayRef) -> ArrayRef {
+    let values = values.as_primitive::<Given>();
+    let bits = ScalarBuffer::<Wanted::Native>::from(values.values().inner().clone());
+    Arc::new(PrimitiveArray::<Wanted>::new(bits, values.nulls().cloned()))
 }
 
 /// Sorts values, and gives members the ids that are right after that.

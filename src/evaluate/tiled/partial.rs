@@ -293,6 +293,9 @@ impl Base {
         if self.aggregate.groups_accumulator_supported() {
             return self.aggregate.create_groups_accumulator();
         }
+        if let Some(accumulator) = super::distinct::accumulator(&self.aggregate) {
+            return Ok(accumulator);
+        }
         let aggregate = Arc::clone(&self.aggregate);
         Ok(Box::new(GroupsAccumulatorAdapter::new(move || aggregate.create_accumulator())))
     }

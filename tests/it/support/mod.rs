@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use proptest::prelude::ProptestConfig;
+
 pub mod avro;
 pub mod child;
 pub mod client;
@@ -52,4 +54,11 @@ pub fn eventually<T>(timeout: Duration, what: &str, mut attempt: impl FnMut() ->
 pub fn unique(prefix: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{prefix}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// So many generated cases, or as many as `PROPTEST_CASES` says.
+#[expect(clippy::disallowed_methods, reason = "how long a test may take is no option of the program")]
+pub fn cases(default: u32) -> ProptestConfig {
+    let given = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(given.unwrap_or(default)) }
 }
