@@ -7,7 +7,8 @@
 //!            └─────────────────────────────────────────┘
 //! ```
 //! A worker computes one batch while its publisher writes the one before, with
-//! at most one between them; a fourth waits in the inbox. When that is full, fetching stops: memory stays
+//! at most one between them; a fourth waits in the inbox. When that is full,
+//! fetching stops: memory stays
 //! bounded however long a store is away.
 
 pub mod cadence;

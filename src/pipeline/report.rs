@@ -38,19 +38,14 @@ impl Pipeline {
             metrics.events(*stream, EventStatus::Rejected, rejected);
             metrics.late(*stream, LateAction::Accepted, counts.late);
             metrics.key_mismatches(*stream, counts.key_mismatches);
-            if self.pairs.len() == 1 {
-                metrics.window_events(*stream, counts.kept);
-            }
         }
         for (index, view) in report.views.iter().enumerate() {
             metrics.features(index, view.features);
             metrics.view_failures(index, view.unusable);
         }
         self.progress.note(worker, report);
-        if self.pairs.len() > 1 {
-            for (stream, kept) in self.progress.kept() {
-                metrics.window_events(stream, kept);
-            }
+        for (stream, kept) in self.progress.kept() {
+            metrics.window_events(stream, kept);
         }
         for (index, bytes) in self.progress.state_bytes().into_iter().enumerate() {
             metrics.state_bytes(index, bytes);

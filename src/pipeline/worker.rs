@@ -180,14 +180,19 @@ impl Worker {
         };
         let mut views = Vec::with_capacity(parts.views.len());
         for (view, encoder) in parts.views {
+            let engine = if parts.reference_only {
+                Engine::Reference
+            } else {
+                Engine::for_class(view.classification.class)
+            };
             let prototype = match &view.tiling {
-                Ok(tiling) if !parts.reference_only => {
+                Ok(tiling) if engine == Engine::Tiled => {
                     Some(runtime.block_on(Tiled::try_new(&view, tiling, &parts.session, decoded))?)
                 }
                 _ => None,
             };
             views.push(View {
-                engine: if prototype.is_some() { Engine::Tiled } else { Engine::Reference },
+                engine,
                 prototype,
                 streams: view.streams().into_iter().filter_map(|name| parts.streams.id(name)).collect(),
                 view,
@@ -298,8 +303,8 @@ impl Worker {
     /// comes later turns it back.
     fn expire(&mut self) -> Result<(), Error> {
         let mut keep_after: BTreeMap<PartitionId, EventTime> = BTreeMap::new();
-        let mut clocks: Vec<((String, ShardId), EventTime)> = Vec::new();
-        for view in &self.views {
+        let mut clocks: Vec<(usize, ShardId, EventTime)> = Vec::new();
+        for (index, view) in self.views.iter().enumerate() {
             for (shard, state) in &view.shards {
                 // What the store has is yet to be worked out: that needs the events of then.
                 let clock = if state.adopts {
@@ -308,7 +313,7 @@ impl Worker {
                     self.event_clock(&view.streams, *shard)
                 };
                 let Some(clock) = clock else { continue };
-                clocks.push(((view.view.name.clone(), *shard), clock));
+                clocks.push((index, *shard, clock));
                 for (id, _) in self.partitions_of(&view.streams, *shard) {
                     let stream = &self.streams.get(id.stream).name;
                     if let Some(after) = view.view.keep_after(stream, clock) {
@@ -318,15 +323,10 @@ impl Worker {
                 }
             }
         }
-        for view in &mut self.views {
-            for (shard, clock) in clocks
-                .iter()
-                .filter(|((name, _), _)| *name == view.view.name)
-                .map(|((_, shard), clock)| (shard, clock))
-            {
-                if let Some(tiled) = view.shards.get_mut(shard).and_then(|shard| shard.tiled.as_mut()) {
-                    tiled.advance(*clock)?;
-                }
+        for (index, shard, clock) in clocks {
+            let shard = self.views[index].shards.get_mut(&shard);
+            if let Some(tiled) = shard.and_then(|shard| shard.tiled.as_mut()) {
+                tiled.advance(clock)?;
             }
         }
         for (id, after) in keep_after {
