@@ -7,9 +7,11 @@ REGISTRY ?= http://localhost:8081
 COMPOSE := docker compose -f deploy/compose.yaml
 ARGS ?=
 CASES ?= 10000
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= framing avro_body writer_schema view_header config resp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-features oracle lint fmt build release bench up up-all seed run down check-deploy
+.PHONY: help setup demo test test-features oracle fuzz lint fmt build release bench up up-all seed run down check-deploy
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +31,11 @@ test-features: ## run the tests of the shipped feature views only
 oracle: ## compare the engine with plain SQL over many generated logs: make oracle CASES=10000
 	PROPTEST_CASES=$(CASES) cargo test --locked --test it -- engine:: worker::
 
+fuzz: ## look for input that breaks a parser, with cargo-fuzz on nightly Rust: make fuzz FUZZ_SECONDS=600
+	cp Cargo.lock fuzz/Cargo.lock && for target in $(FUZZ_TARGETS); do \
+	  mkdir -p fuzz/found/$$target && cargo +nightly fuzz run $$target fuzz/found/$$target fuzz/corpus/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 $(ARGS) || exit 1; done
+
 lint: ## check format and lints as CI does
 	cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings
 
@@ -41,9 +48,16 @@ build: ## build as the demo and the tests do
 release: ## build the optimised, stripped binary
 	cargo build --release --locked
 
-bench: ## measure each stage, then the whole with a real Kafka and a real Redis
+# The whole as the engine is measured: one view, with as many cards.
+bench: export BENCH_VIEWS ?= transaction
+bench: export BENCH_STREAMS ?= transactions
+bench: export BENCH_ENTITIES ?= 50000
+bench: export BENCH_EVENTS ?= 4000000
+bench: export BENCH_LIVE ?= 50000@250ms 10000@20ms
+bench: ## measure each stage, the engine, then the whole with a real Kafka and a real Redis
 	@tools/install-build-components.sh && tools/install-test-components.sh
-	cargo bench --locked --bench stages -- $(ARGS) && cargo build --release --locked && tools/bench-end-to-end.sh
+	cargo bench --locked --bench stages -- $(ARGS) && cargo bench --locked --bench engine -- $(ARGS)
+	cargo build --release --locked && tools/bench-end-to-end.sh
 
 up: ## start Kafka, a registry, Redis, Prometheus and Grafana in containers
 	$(COMPOSE) up --detach --wait kafka registry redis prometheus grafana && $(COMPOSE) run --rm topics

@@ -1,7 +1,9 @@
 //! What a batch costs, a stage at a time, over recorded transactions in memory.
 //!
-//! Neither Kafka nor Redis is here: `tools/bench-end-to-end.sh` measures the
-//! whole. Every rate is events (or rows of features) per second on one thread.
+//! Windows hold little here, so that every stage can be repeated; `engine`
+//! measures a worker whose windows are full. Neither Kafka nor Redis is here:
+//! `tools/bench-end-to-end.sh` measures the whole. Every rate is events (or
+//! rows of features) per second on one thread.
 
 mod shipped;
 

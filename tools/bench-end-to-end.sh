@@ -6,11 +6,15 @@
 # Starts an Apache Kafka and a redis-server of its own on free ports of the loopback, and stops both. BINARY is
 # target/release/windrow otherwise, which is built if it is missing. Options are environment variables:
 #
-#   BENCH_EVENTS       events of the throughput measurement, of all three streams together     200000
+#   BENCH_SQL          directory of the feature views                                             sql
+#   BENCH_VIEWS        those of them that run, parted by blanks: transaction                all of them
+#   BENCH_STREAMS      streams that are generated, parted by commas: transactions           all of them
+#   BENCH_EVENTS       events of the throughput measurement, of those streams together         200000
 #   BENCH_EVENT_RATE   those events per second of event time                                     2000
-#   BENCH_RATE         events per second of the freshness measurement                            1000
-#   BENCH_SECONDS      seconds that it takes                                                       20
-#   BENCH_INTERVAL     batch interval                                                           250ms
+#   BENCH_LIVE         freshness measurements, parted by blanks, each so many events per    1000@250ms
+#                      second at such a batch interval: 50000@250ms 10000@20ms
+#   BENCH_SECONDS      seconds that each of them takes                                             20
+#   BENCH_INTERVAL     batch interval of everything else                                        250ms
 #   BENCH_ENTITIES     cards, users and devices, so many each                                   10000
 #   BENCH_PARTITIONS   partitions of a topic                                                        4
 #   BENCH_RUN_ARGS     further arguments of `windrow run`, parted by blanks: --parallelism 2
@@ -22,11 +26,14 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 readonly root
 readonly events=${BENCH_EVENTS:-200000} event_rate=${BENCH_EVENT_RATE:-2000}
-readonly rate=${BENCH_RATE:-1000} seconds=${BENCH_SECONDS:-20} interval=${BENCH_INTERVAL:-250ms}
+readonly seconds=${BENCH_SECONDS:-20} interval=${BENCH_INTERVAL:-250ms}
+readonly streams=${BENCH_STREAMS:-transactions,clicks,devices}
 readonly entities=${BENCH_ENTITIES:-10000} partitions=${BENCH_PARTITIONS:-4}
 readonly libs="${WINDROW_KAFKA_DIR:-$HOME/.cache/windrow-kafka}/libs"
 readonly java="${JAVA_HOME:+$JAVA_HOME/bin/}java"
 read -r -a run_args <<<"${BENCH_RUN_ARGS:-}"
+# `BENCH_RATE` is the name of before there could be several.
+read -r -a live <<<"${BENCH_LIVE:-${BENCH_RATE:-1000}@$interval}"
 
 # Starts of which the middle one counts.
 readonly starts=3
@@ -36,6 +43,8 @@ readonly attempts=3
 readonly first_port=20000 last_port=32000
 # The longest wait, in seconds, for anything that takes a few at most.
 readonly patience=60
+# Seconds between two looks at how far a run has come.
+readonly look_every=0.1
 
 directory=$(mktemp -d "${TMPDIR:-/tmp}/windrow-bench-XXXXXX")
 readonly directory
@@ -56,9 +65,18 @@ runs() {
   state=$(ps -o stat= -p "$1" 2>/dev/null) && [ "${state:0:1}" != Z ]
 }
 
+# Takes a child that ended off the list.
+forget() {
+  local pid=$1 other others=()
+  for other in "${children[@]}"; do
+    [ "$other" = "$pid" ] || others+=("$other")
+  done
+  children=("${others[@]}")
+}
+
 # Ends a child in order, and by force when that takes too long.
 stop() {
-  local pid=$1 left=$((patience * 10)) other others=()
+  local pid=$1 left=$((patience * 10))
   kill -TERM "$pid" 2>/dev/null || true
   while [ "$left" -gt 0 ] && runs "$pid"; do
     sleep 0.1
@@ -66,10 +84,7 @@ stop() {
   done
   kill -KILL "$pid" 2>/dev/null || true
   wait "$pid" 2>/dev/null || true
-  for other in "${children[@]}"; do
-    [ "$other" = "$pid" ] || others+=("$other")
-  done
-  children=("${others[@]}")
+  forget "$pid"
 }
 
 clean_up() {
@@ -114,6 +129,26 @@ find_binary() {
   fi
   [ -x "$binary" ] || fail "$binary is no program"
   binary=$(realpath "$binary")
+}
+
+# Puts the views that run where nothing else is.
+choose_views() {
+  local sql=${BENCH_SQL:-$root/sql} views=() view
+  read -r -a views <<<"${BENCH_VIEWS:-}"
+  mkdir "$directory/sql"
+  if [ "${#views[@]}" -eq 0 ]; then
+    cp "$sql"/*.sql "$directory/sql/" || fail "there is no view in $sql"
+  fi
+  for view in "${views[@]}"; do
+    cp "$sql/$view.sql" "$directory/sql/" || fail "there is no view \`$view\` in $sql"
+  done
+}
+
+check_live() {
+  local one
+  for one in "${live[@]}"; do
+    [[ $one =~ ^[0-9]+@[0-9]+(us|ms|s)$ ]] || fail "BENCH_LIVE has \`$one\`, which is not like 50000@250ms"
+  done
 }
 
 start_redis() {
@@ -195,17 +230,17 @@ wait_until() {
 
 generate() {
   (cd "$directory" && exec "$binary" generate --brokers "$brokers" --partitions "$partitions" \
-    --entities "$entities" "$@")
+    --entities "$entities" --streams "$streams" "$@")
 }
 
-# Becomes `windrow run` of a group.
+# Becomes `windrow run` of a group with a batch interval.
 exec_run() {
-  local group=$1
-  shift
+  local group=$1 batch_interval=$2
+  shift 2
   cd "$directory"
   exec "$binary" run --brokers "$brokers" --redis-url "redis://127.0.0.1:$redis_port" --group-id "$group" \
-    --sql-dir "$root/sql" --schema-dir "$root/schemas" --metrics-addr "127.0.0.1:$metrics_port" \
-    --batch-interval "$interval" "${run_args[@]}" "$@"
+    --sql-dir "$directory/sql" --schema-dir "$root/schemas" --metrics-addr "127.0.0.1:$metrics_port" \
+    --batch-interval "$batch_interval" "${run_args[@]}" "$@"
 }
 
 # Sets `run` to a `windrow run` that is ready, and `ready_ms` to the time that took.
@@ -227,7 +262,8 @@ scrape() { curl -sf "http://127.0.0.1:$metrics_port/metrics" >"$1"; }
 # The sum of all samples of a metric.
 sum_of() { awk -v name="$2" '$1 == name || index($1, name "{") == 1 { sum += $2 } END { printf "%.0f", sum }' "$1"; }
 
-# A quantile of freshness in milliseconds, interpolated in its bucket as Prometheus does; of one view or of all.
+# A quantile of freshness in milliseconds, interpolated in its bucket as Prometheus does; of one view or of all. The
+# bucket's edges follow in brackets: between them the quantile lies.
 freshness() {
   awk -v quantile="$2" -v view="${3:-}" '
     /^stream_freshness_seconds_bucket/ && (view == "" || index($1, "view=\"" view "\"")) {
@@ -245,7 +281,8 @@ freshness() {
         low = i > 1 ? edges[i - 1] : 0
         below = i > 1 ? up_to[edges[i - 1]] : 0
         if (edges[i] == "+Inf") { printf "> %.0f ms", low * 1000; exit }
-        printf "%.0f ms", (low + (edges[i] - low) * (rank - below) / (up_to[edges[i]] - below)) * 1000
+        quantile = low + (edges[i] - low) * (rank - below) / (up_to[edges[i]] - below)
+        printf "%.0f ms (%.0f to %.0f)", quantile * 1000, low * 1000, edges[i] * 1000
         exit
       }
     }' "$1"
@@ -253,14 +290,14 @@ freshness() {
 
 mebibytes() { calculate "$1 / 1048576" '%.1f MiB'; }
 
-row() { printf '%-52s %16s\n' "$1" "$2" >>"$directory/table"; }
+row() { printf '%-56s %s\n' "$1" "$2" >>"$directory/table"; }
 
 measure_start() {
   local start times=()
   say "starting on empty topics"
   # The first group that there ever is makes Kafka's own topic for groups: that start does not count.
   for ((start = 0; start <= starts; start++)); do
-    start_run idle
+    start_run idle "$interval"
     [ "$start" -eq 0 ] || times+=("$ready_ms")
     [ "$start" -eq "$starts" ] || stop "$run"
   done
@@ -272,8 +309,31 @@ measure_start() {
   stop "$run"
 }
 
+# Writes down how many events a run has processed, and when, until it is gone.
+watch_run() {
+  local processed
+  while runs "$1"; do
+    if scrape "$directory/watched.metrics" 2>/dev/null; then
+      processed=$(sum_of "$directory/watched.metrics" stream_events_processed_total)
+      echo "$(now) $processed" >>"$2"
+    fi
+    sleep "$look_every"
+  done
+}
+
+# Events per second between the first look at which some were processed and the first at which the most were.
+sustained() {
+  awk '
+    $2 > 0 && !begun { begun = $1; before = $2 }
+    $2 > most { most = $2; ended = $1 }
+    END {
+      if (ended > begun) printf "%.0f events/s", (most - before) * 1e6 / (ended - begun)
+      else printf "too short to tell"
+    }' "$1"
+}
+
 measure_throughput() {
-  local begun taken start_ms log="$directory/run-catch-up.log"
+  local begun taken start_ms run watcher log="$directory/run-catch-up.log" watched="$directory/catch-up.watched"
   say "generating $events events"
   # The last one happens now: none is ahead of its time.
   start_ms=$(calculate "$(now) / 1000 - $events / $event_rate * 1000")
@@ -286,30 +346,40 @@ measure_throughput() {
   say "catching up"
   choose_port
   metrics_port=$port
+  : >"$watched"
   begun=$(now)
-  (exec_run catch-up --until-caught-up --start-from earliest) >"$log" 2>&1 || fail "run failed" "$log"
+  (exec_run catch-up "$interval" --until-caught-up --start-from earliest) >"$log" 2>&1 &
+  run=$!
+  children+=("$run")
+  watch_run "$run" "$watched" &
+  watcher=$!
+  wait "$run" || fail "run failed" "$log"
   taken=$(($(now) - begun))
+  forget "$run"
+  wait "$watcher" || true
   grep -Eq "processed=$events( |\$)" <(sed 's/\x1b\[[0-9;]*m//g' "$log") || fail "run did not process every event" "$log"
   row "run --until-caught-up, $events events" "$(calculate "$taken / 1e6" '%.1f') s"
   row "  from start to end of the process" "$(calculate "$events * 1e6 / $taken") events/s"
+  row "  sustained, from the first to the last one processed" "$(sustained "$watched")"
 }
 
+# Measures freshness at so many events per second and such a batch interval.
 measure_freshness() {
-  local metrics="$directory/live.metrics" view processed
-  say "running live, $rate events/s for $seconds s"
+  local rate=$1 batch_interval=$2 metrics="$directory/live-$1-$2.metrics" view processed
+  say "running live, $rate events/s for $seconds s, batches of $batch_interval"
   redis-cli -p "$redis_port" flushall >/dev/null
-  start_run live --start-from latest
+  start_run "live-$rate-$batch_interval" "$batch_interval" --start-from latest
   generate --rate "$rate" --for "${seconds}s" --seed 2 >>"$directory/generate.log" 2>&1 ||
     fail "events could not be generated" "$directory/generate.log"
   # Who keeps up has published the last ones by then.
   sleep 1
   scrape "$metrics"
   processed=$(sum_of "$metrics" stream_events_processed_total)
-  row "run, live at $rate events/s for $seconds s" "$processed events"
+  row "run, live at $rate events/s for $seconds s, batches of $batch_interval" "$processed events"
   row "  freshness, all views, p50" "$(freshness "$metrics" 0.5)"
   row "  freshness, all views, p99" "$(freshness "$metrics" 0.99)"
   while read -r view; do
-    row "  freshness, $view, p50 / p99" "$(freshness "$metrics" 0.5 "$view") / $(freshness "$metrics" 0.99 "$view")"
+    row "  freshness, $view, p50, p99" "$(freshness "$metrics" 0.5 "$view"), $(freshness "$metrics" 0.99 "$view")"
   done < <(sed -n 's/^stream_freshness_seconds_count{view="\([^"]*\)"}.*/\1/p' "$metrics")
   row "  events not read yet at the end" "$(sum_of "$metrics" kafka_consumer_lag)"
   row "  resident memory at the end" "$(mebibytes "$(sum_of "$metrics" process_resident_memory_bytes)")"
@@ -324,17 +394,20 @@ measure_size() {
 }
 
 check_tools
+check_live
+choose_views
 find_binary "$@"
 say "starting Redis and Kafka"
 start_redis
 start_kafka
 measure_start
 measure_throughput
-measure_freshness
+for one in "${live[@]}"; do measure_freshness "${one%@*}" "${one#*@}"; done
 measure_size
 
 kafka_jar=$(basename "$libs"/kafka_2.13-*.jar .jar)
-printf '%s, %s cores, Kafka %s, %s, batch interval %s, %s entities, %s partitions\n\n' "$("$binary" --version)" \
-  "$(nproc)" "${kafka_jar#kafka_2.13-}" "$(redis-server --version | sed 's/ server v=\([^ ]*\).*/ \1/')" \
-  "$interval" "$entities" "$partitions"
+readonly kafka_jar
+printf '%s, %s cores, Kafka %s, %s, %s entities, %s partitions, views %s\n\n' "$("$binary" --version)" "$(nproc)" \
+  "${kafka_jar#kafka_2.13-}" "$(redis-server --version | sed 's/ server v=\([^ ]*\).*/ \1/')" \
+  "$entities" "$partitions" "$(basename -s .sql -a "$directory"/sql/*.sql | paste -sd ' ')"
 cat "$directory/table"

@@ -1,7 +1,12 @@
-//! What is measured with: recorded transactions of the shipped stream, and the
-//! shipped view over it.
+//! What is measured with: recorded transactions of the shipped stream, and
+//! views over it, the shipped one first.
+
+#![allow(dead_code, unused_imports, reason = "each benchmark uses a part of it")]
+
+mod recorder;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -11,8 +16,8 @@ use windrow::clock;
 use windrow::decode::framing::{Framing, Writer};
 use windrow::decode::{self, StreamDecoder, StreamSchema};
 use windrow::evaluate::reference::{self, Rows};
-use windrow::frame::{Frame, FrameBatch, PartitionId, StreamId};
-use windrow::generate::{Framing as GeneratedFraming, Generator, Kind, Options, SchemaIds};
+use windrow::frame::{FrameBatch, PartitionId, StreamId};
+use windrow::generate::Kind;
 use windrow::pipeline::worker::{Parts, Worker};
 use windrow::schema::shipped::TRANSACTIONS_V2;
 use windrow::schema::writers::Writers;
@@ -22,18 +27,19 @@ use windrow::time::{EventTime, Span};
 use windrow::view::plan::{Planner, ViewFile, session};
 use windrow::view::{FeatureView, Stream, Streams};
 
+pub use self::recorder::{Recorder, generator};
+
 const STREAM: StreamId = StreamId(0);
-const PARTITION: PartitionId = PartitionId { stream: STREAM, partition: 0 };
 const SCHEMA_ID: u32 = 2;
 
-/// How many cards there are; some pay far more often than others.
-const CARDS: u64 = 50_000;
+/// The shipped view's text.
+pub const TRANSACTION: &str = include_str!("../../sql/transaction.sql");
+
+/// How many cards there are where nothing else is said; some pay far more often than others.
+pub const CARDS: u32 = 50_000;
 
 /// When the first event arrives: a Tuesday in November 2023, in milliseconds.
 pub const BEGIN_MS: i64 = 1_700_000_000_000;
-
-/// Between two events: 50 000 of them span ten minutes, twice the shortest window of the view.
-const SPACING_MS: i64 = 12;
 
 /// Wall time stands still: nothing that is measured depends on it.
 pub const WALL: EventTime = EventTime::from_millis(BEGIN_MS);
@@ -46,51 +52,19 @@ pub const CLOCK: clock::Options = clock::Options {
     idle_after: Span::from_secs(10),
 };
 
-/// Makes events of one stream.
-pub fn generator(kind: Kind) -> Generator {
-    let ids = SchemaIds { transactions_v2: SCHEMA_ID, ..SchemaIds::default() };
-    Generator::try_new(Options {
-        streams: vec![kind],
-        entities: CARDS,
-        framing: GeneratedFraming::Confluent { ids },
-        ..Options::default()
-    })
-    .expect("the options are right")
+/// A partition of the stream.
+pub fn partition(number: usize) -> PartitionId {
+    let partition = i32::try_from(number).expect("there are a few partitions");
+    PartitionId { stream: STREAM, partition }
 }
 
-/// Transactions in Confluent's framing, as one partition holds them.
-pub struct Recorder {
-    generator: Generator,
-    offset: i64,
-}
-
-impl Recorder {
-    /// Before the first event.
-    pub fn new() -> Self {
-        Self { generator: generator(Kind::Transactions), offset: 0 }
-    }
-
-    /// When the next event arrives.
-    pub const fn now_ms(&self) -> i64 {
-        BEGIN_MS + self.offset * SPACING_MS
-    }
-
-    /// The next events.
-    pub fn take(&mut self, count: usize) -> FrameBatch {
-        let mut frames = FrameBatch::new(PARTITION);
-        for _ in 0..count {
-            let arrival_ms = self.now_ms();
-            let event = self.generator.next(arrival_ms);
-            frames.push(Frame {
-                offset: self.offset,
-                timestamp_ms: arrival_ms,
-                key: Some(event.key),
-                value: Some(event.value),
-            });
-            self.offset += 1;
-        }
-        frames
-    }
+/// How a worker begins.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Start {
+    /// Events before this offset only fill the windows.
+    pub publish_from: i64,
+    /// Whether the SQL is run over everything kept.
+    pub reference_only: bool,
 }
 
 /// The shipped stream `transactions` and the shipped view over it.
@@ -114,15 +88,13 @@ impl Shipped {
             table: Arc::clone(&schema.table),
         }]);
         let runtime = Builder::new_current_thread().build().expect("the system gives a runtime");
-        let file = ViewFile {
-            path: "sql/transaction.sql".to_owned(),
-            stem: "transaction".to_owned(),
-            text: include_str!("../../sql/transaction.sql").to_owned(),
-        };
-        let view = runtime
-            .block_on(Planner::new(&streams).plan(&file))
-            .unwrap_or_else(|problems| panic!("the shipped view is wrong: {problems:?}"));
-        Self { schema, streams: Arc::new(streams), view: Arc::new(view), runtime }
+        let view = planned(&runtime, &streams, "transaction", TRANSACTION);
+        Self { schema, streams: Arc::new(streams), view, runtime }
+    }
+
+    /// Another view over the same stream, by its text.
+    pub fn plan(&self, name: &str, text: &str) -> Arc<FeatureView> {
+        planned(&self.runtime, &self.streams, name, text)
     }
 
     fn decoding() -> decode::Options {
@@ -139,20 +111,20 @@ impl Shipped {
         self.schema.table.fields().iter().map(|field| field.name().clone()).collect()
     }
 
-    /// The columns that the view uses.
+    /// The columns that the shipped view uses.
     pub fn used_columns(&self) -> BTreeSet<String> {
-        self.view.scans.iter().flat_map(|scan| scan.columns.iter().cloned()).collect()
+        used_by(std::slice::from_ref(&self.view))
     }
 
     /// A decoder that has met the writer of the recorded events.
     pub fn decoder(&self, columns: &BTreeSet<String>) -> StreamDecoder {
         let mut decoder = StreamDecoder::try_new(&self.schema, Self::decoding(), columns)
-            .expect("the shipped schema has the columns that the shipped view uses");
+            .expect("the shipped schema has the columns that views use");
         decoder.learn(Writer::Id(SCHEMA_ID), TRANSACTIONS_V2);
         decoder
     }
 
-    /// Frames as rows of the columns that the view uses.
+    /// Frames as rows of the columns that the shipped view uses.
     pub fn rows(&self, frames: &FrameBatch) -> RecordBatch {
         let decoded = self.decoder(&self.used_columns()).decode(frames, &BTreeMap::new());
         let rows = decoded.expect("frames can be decoded").rows;
@@ -160,52 +132,76 @@ impl Shipped {
         rows
     }
 
-    /// Writes the view's rows as a run does.
+    /// Writes the shipped view's rows as a run does.
     pub fn encoder(&self) -> Encoder {
-        let options = encode::Options {
-            template: KeyTemplate::parse("features:{entity}:{key}:{view}").expect("it is a template"),
-            entity: self.view.header.entity.clone(),
-            view: self.view.name.clone(),
-            key_columns: self.view.key.clone(),
-            ttl: self.view.ttl,
-            null_text: None,
-        };
-        Encoder::try_new(&options, &self.view.output).expect("the shipped view can be written")
+        encoder_of(&self.view)
     }
 
-    /// A worker that has taken `kept` in and published what came of it.
-    pub fn warm_worker(&self, kept: FrameBatch, reference_only: bool) -> Worker {
+    /// A worker of these views that was given these partitions and has read nothing yet.
+    pub fn worker(&self, views: &[Arc<FeatureView>], partitions: Range<usize>, start: Start) -> Worker {
         let ids: HashMap<(StreamId, u32), Arc<str>> =
             HashMap::from([((STREAM, SCHEMA_ID), Arc::from(TRANSACTIONS_V2))]);
         let mut worker = Worker::try_new(Parts {
             streams: Arc::clone(&self.streams),
-            decoders: BTreeMap::from([(STREAM, self.decoder(&self.used_columns()))]),
-            views: vec![(Arc::clone(&self.view), self.encoder())],
+            decoders: BTreeMap::from([(STREAM, self.decoder(&used_by(views)))]),
+            views: views.iter().map(|view| (Arc::clone(view), encoder_of(view))).collect(),
             writers: Writers::try_new(std::iter::empty(), ids, None).expect("there is nothing to parse"),
             clock: CLOCK,
             session: session(),
-            reference_only,
+            reference_only: start.reference_only,
         })
         .expect("the system gives a runtime");
-        worker
-            .assign(&[Assignment {
-                partition: PARTITION,
+        let assignments: Vec<Assignment> = partitions
+            .map(|number| Assignment {
+                partition: partition(number),
                 read_from: 0,
                 clock: None,
-                publish_from: 0,
+                publish_from: start.publish_from,
                 end: i64::MAX,
-            }])
-            .expect("a new partition is taken");
+            })
+            .collect();
+        worker.assign(&assignments).expect("new partitions are taken");
+        worker
+    }
+
+    /// A worker of the shipped view that has taken `kept` in and published what came of it.
+    pub fn warm_worker(&self, kept: FrameBatch, reference_only: bool) -> Worker {
+        let start = Start { reference_only, ..Start::default() };
+        let mut worker = self.worker(std::slice::from_ref(&self.view), 0..1, start);
         worker.turn(vec![kept], &[], WALL).expect("no event can fail a turn");
         worker
     }
 
-    /// Every row of the view, as the reference has it.
+    /// Every row of the shipped view, as the reference has it.
     pub fn features(&self, kept: &Kept, now: EventTime) -> RecordBatch {
         self.runtime
             .block_on(reference::evaluate(&session(), &self.view, now, kept))
             .expect("the shipped view fails on no event")
     }
+}
+
+fn planned(runtime: &Runtime, streams: &Streams, name: &str, text: &str) -> Arc<FeatureView> {
+    let file = ViewFile { path: format!("sql/{name}.sql"), stem: name.to_owned(), text: text.to_owned() };
+    let view = runtime
+        .block_on(Planner::new(streams).plan(&file))
+        .unwrap_or_else(|problems| panic!("the view is wrong: {problems:?}"));
+    Arc::new(view)
+}
+
+fn encoder_of(view: &FeatureView) -> Encoder {
+    let options = encode::Options {
+        template: KeyTemplate::parse("features:{entity}:{key}:{view}").expect("it is a template"),
+        entity: view.header.entity.clone(),
+        view: view.name.clone(),
+        key_columns: view.key.clone(),
+        ttl: view.ttl,
+        null_text: None,
+    };
+    Encoder::try_new(&options, &view.output).expect("the view can be written")
+}
+
+fn used_by(views: &[Arc<FeatureView>]) -> BTreeSet<String> {
+    views.iter().flat_map(|view| &view.scans).flat_map(|scan| scan.columns.iter().cloned()).collect()
 }
 
 /// The events that the windows hold, in one batch.

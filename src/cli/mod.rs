@@ -13,9 +13,11 @@ mod replay;
 mod run;
 mod signals;
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rdkafka::error::KafkaError;
 
 use crate::error::Problems;
 
@@ -98,12 +100,11 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         eprintln!("{problems}");
         return ExitCode::from(2);
     }
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
+    let mut text = String::new();
+    for cause in error.chain().map(told) {
         // Some libraries repeat their cause in their own words.
         if !text.contains(&cause) {
-            text.push_str(": ");
+            text.push_str(if text.is_empty() { "" } else { ": " });
             text.push_str(&cause);
         }
     }
@@ -112,6 +113,17 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         eprintln!("hint: {hint}");
     }
     ExitCode::from(1)
+}
+
+/// A cause as it may be shown: librdkafka repeats the value of a property that
+/// it does not take, and that may be a password under a misspelt name.
+fn told(cause: &(dyn Error + 'static)) -> String {
+    match cause.downcast_ref::<KafkaError>() {
+        Some(KafkaError::ClientConfig(_, description, name, _)) => {
+            format!("the Kafka property `{name}` was not accepted: {description}")
+        }
+        _ => cause.to_string(),
+    }
 }
 
 /// What a person can do about an error of the world outside.

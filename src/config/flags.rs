@@ -91,8 +91,10 @@ impl Flags {
             // A property's value may hold anything but the semicolon that parts properties in the environment.
             for property in parts(&text, from_environment) {
                 let Some((name, value)) = property.split_once('=') else {
-                    let message = format!("`{property}` is not a librdkafka property: write NAME=VALUE");
-                    flags.problems.push(Problem::new(message).at(place.clone()));
+                    // Not repeated: it may be the rest of a password with a semicolon in it.
+                    let problem = Problem::new("a librdkafka property has no value: write NAME=VALUE");
+                    let hint = "a value with a semicolon belongs into the file or into a flag of its own";
+                    flags.problems.push(problem.at(place.clone()).hint(hint));
                     continue;
                 };
                 let path = vec!["kafka".to_owned(), name.trim().to_owned()];
@@ -263,7 +265,9 @@ mod tests {
     }
 
     #[test]
-    fn a_property_without_a_value_is_a_problem() {
-        assert_eq!(parse(&["--kafka-property", "x", "--stream", "y=1"]).problems().len(), 2);
+    fn a_property_without_a_value_is_a_problem_and_not_repeated() {
+        let flags = parse(&["--kafka-property", "hunter2", "--stream", "y=1"]);
+        assert_eq!(flags.problems().len(), 2);
+        assert!(!flags.problems()[0].to_string().contains("hunter2"));
     }
 }

@@ -24,7 +24,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// An address. What stands before its `@` is never shown.
+/// An address. What stands before its `@`, and its query, are never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url(String);
 
@@ -50,11 +50,35 @@ impl Url {
         let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
         !host.is_empty() && !host.starts_with(':')
     }
+
+    /// Whether an `@` follows a `/`, `?` or `#`. Then user and password are not
+    /// what they seem: to a program the host ends at the first of these.
+    pub fn has_stray_at(&self) -> bool {
+        let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
+        rest.find(['/', '?', '#']).is_some_and(|end| rest[end..].contains('@'))
+    }
+
+    /// The address without user and password.
+    #[must_use]
+    pub fn without_user(&self) -> Self {
+        match self.0.split_once("://") {
+            Some((scheme, rest)) => {
+                Self(format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host)))
+            }
+            None => self.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some((scheme, rest)) = self.0.split_once("://") else { return f.write_str(&self.0) };
+        let Some((scheme, rest)) = self.0.split_once("://") else { return f.write_str("…") };
+        // Nobody knows where the password of such a one ends.
+        if self.has_stray_at() {
+            return write!(f, "{scheme}://…");
+        }
+        // A socket's address has its password in the query.
+        let rest = rest.split_once('?').map_or(rest, |(before, _)| before);
         match rest.rsplit_once('@') {
             Some((_, host)) => write!(f, "{scheme}://***@{host}"),
             None => write!(f, "{scheme}://{rest}"),
@@ -78,5 +102,10 @@ mod tests {
         assert_eq!(format!("{:?}", Url::new("redis://u:p@ss@h:1/0")), "redis://***@h:1/0");
         assert_eq!(Url::new("redis://h:1").to_string(), "redis://h:1");
         assert!(!Url::new("redis://u:p@").has_host());
+        assert_eq!(Url::new("unix:///run/redis.sock?user=u&pass=p").to_string(), "unix:///run/redis.sock");
+        assert_eq!(Url::new("unix:///run/redis.sock?pass=p@ss").to_string(), "unix://…");
+        assert_eq!(Url::new("redis://u:1/p@h:1").to_string(), "redis://…");
+        assert_eq!(Url::new("redis://u:p@h:1/0").without_user(), Url::new("redis://h:1/0"));
+        assert!(Url::new("redis://u:1/p@h:1").has_stray_at() && !Url::new("redis://u:p@h/1").has_stray_at());
     }
 }

@@ -144,10 +144,12 @@ pub(super) fn registry(scope: &Scope<'_>) -> Option<RegistryConfig> {
             "`schema_registry.url` is not given, and other options of the registry are",
         ));
     }
-    let url = address?;
+    let mut url = address?;
     if url.reveal().contains('@') {
         let hint = "give `username` and `password_file`";
         scope.wrong("url", Problem::new("user and password do not belong into the address").hint(hint));
+        // Schemas are looked for all the same, and messages about that name the address.
+        url = url.without_user();
     }
     Some(RegistryConfig { url, username, password, ca_cert, timeout })
 }

@@ -3,6 +3,7 @@
 //! wrong with them, so that one start shows every problem.
 
 use std::cell::RefCell;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -85,12 +86,22 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// Longest secret: a bundle of certificates has some hundred kilobytes. What is
+/// longer is another file, or a device without an end.
+const MOST_SECRET_BYTES: u64 = 4 << 20;
+
 /// A file's text without the line's end that editors leave.
 pub(super) fn read_secret(file: &Path) -> Read<Secret> {
-    match std::fs::read_to_string(file) {
-        Ok(secret) => Ok(Secret::new(secret.trim_end_matches(['\r', '\n']))),
-        Err(error) => Err(Problem::new(format!("the file {} could not be read: {error}", file.display()))),
+    let wrong =
+        |reason: String| Problem::new(format!("the file {} could not be read: {reason}", file.display()));
+    let mut secret = String::new();
+    let read = std::fs::File::open(file)
+        .and_then(|open| open.take(MOST_SECRET_BYTES + 1).read_to_string(&mut secret))
+        .map_err(|error| wrong(error.to_string()))?;
+    if read as u64 > MOST_SECRET_BYTES {
+        return Err(wrong(format!("it holds more than {MOST_SECRET_BYTES} bytes")));
     }
+    Ok(Secret::new(secret.trim_end_matches(['\r', '\n'])))
 }
 
 fn scalar(value: &Value, wanted: &str) -> Read<String> {
@@ -134,6 +145,11 @@ pub(super) fn urls(schemes: &[&str]) -> impl Fn(&Value) -> Read<Vec<Url>> {
 
 fn one_url(text: String, schemes: &[&str]) -> Read<Url> {
     let url = Url::new(text);
+    // The path of a socket, and its query, may have one.
+    if url.has_stray_at() && !url.scheme().is_some_and(|scheme| scheme.contains("unix")) {
+        return Err(Problem::new("a `/`, `?` or `#` stands before the `@` of this address")
+            .hint("write %2F, %3F or %23 for it in a password, or give the password as a file"));
+    }
     match url.scheme() {
         Some(scheme) if schemes.contains(&scheme) && url.has_host() => Ok(url),
         // What is no address may be a password at the wrong place, so it is not repeated.
@@ -278,6 +294,8 @@ mod tests {
     #[test]
     fn an_address_that_is_none_is_not_repeated() {
         let problem = url(&["redis"])(&Value::Text("hunter2".into())).unwrap_err();
+        assert!(!problem.to_string().contains("hunter2"));
+        let problem = url(&["redis"])(&Value::Text("redis://user:12/hunter2@host".into())).unwrap_err();
         assert!(!problem.to_string().contains("hunter2"));
         check(
             urls(&["redis"]),

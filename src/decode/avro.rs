@@ -21,6 +21,7 @@ use arrow::datatypes::SchemaRef;
 use arrow_avro::reader::{Decoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 
+use super::extent;
 use super::framing::{CONFLUENT_HEADER, Writer};
 
 /// Rows that a decoder gathers before it is flushed: large enough that the
@@ -60,6 +61,7 @@ impl BodyDecoder {
     /// # Errors
     /// What stands between the two schemas.
     pub fn try_new(writer_ref: Writer, writer: &str, reader: &str) -> Result<Self, String> {
+        extent::check(writer)?;
         let (id, framed) = match writer_ref {
             Writer::Id(id) => (id, true),
             Writer::Fingerprint(_) | Writer::Stream => (OWN_ID, false),

@@ -10,6 +10,7 @@
 //! [`StreamDecoder::learn`] takes them.
 
 mod avro;
+mod extent;
 pub mod framing;
 pub mod reader;
 

@@ -2,9 +2,12 @@
 //! changed are written, those that are gone are deleted, and the rest are kept
 //! from expiring.
 
+#[cfg(test)]
+mod tests;
 mod touched;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -13,24 +16,23 @@ use crate::sink::Writes;
 use crate::sink::encode::{Digest, Encoder, Error, Nulls};
 use crate::time::EventTime;
 
-/// Columns beyond this many have no bit in [`Digest::nulls`].
-const NULL_BITS: usize = 128;
-
-/// What is known of one hash.
+/// What is known of one hash. There is one of these an entity: no field without need.
 #[derive(Debug, Clone, Copy)]
 struct Hash {
-    /// What was written last; `None` when that is not known.
-    digest: Option<Digest>,
+    /// What was written last.
+    digest: Digest,
     /// Wall time of the last write.
     written_at: EventTime,
     /// The comparison that saw it last.
     seen: u32,
+    /// Whether `digest` is known, and the store still has what it says.
+    is_trusted: bool,
 }
 
 /// The hashes that one view's shard has written.
 #[derive(Debug, Default)]
 pub struct Published {
-    hashes: HashMap<Box<[u8]>, Hash>,
+    hashes: HashMap<Box<[u8]>, Hash, Seed>,
     comparison: u32,
     key_bytes: usize,
     /// When hashes were last looked through for those to be renewed.
@@ -71,7 +73,11 @@ impl Published {
         let mut key = Vec::new();
         for row in 0..rows.num_rows() {
             if bound.key(row, &mut key).is_some() {
-                self.insert(&key, Hash { digest: None, written_at: wall, seen: self.comparison });
+                let (digest, seen) = (Digest::default(), self.comparison);
+                let hash = Hash { digest, written_at: wall, seen, is_trusted: false };
+                if self.hashes.insert(key.as_slice().into(), hash).is_none() {
+                    self.key_bytes += key.len();
+                }
             }
         }
         Ok(())
@@ -125,21 +131,30 @@ impl Published {
                 continue;
             }
             let digest = bound.digest(row);
-            match self.hashes.get_mut(key.as_slice()) {
-                Some(hash) if hash.seen == self.comparison => changes.skipped += 1,
-                Some(hash) if hash.digest == Some(digest) => hash.seen = self.comparison,
-                known => {
-                    let before = known.and_then(|hash| hash.digest);
-                    let was_written = |column: usize| {
-                        before.is_none_or(|before| column >= NULL_BITS || before.nulls & (1 << column) == 0)
-                    };
-                    let nulls = if before.is_some() { Nulls::Written(&was_written) } else { Nulls::Unknown };
-                    bound.set(row, nulls, moment.as_of.millis(), moment.wall.millis(), writes);
-                    changes.written += 1;
-                    let hash = Hash { digest: Some(digest), written_at: moment.wall, seen: self.comparison };
-                    self.insert(&key, hash);
+            let hash = Hash { digest, written_at: moment.wall, seen: self.comparison, is_trusted: true };
+            let before = match self.hashes.get_mut(key.as_slice()) {
+                Some(known) if known.seen == hash.seen => {
+                    changes.skipped += 1;
+                    continue;
                 }
-            }
+                Some(known) if known.is_trusted && known.digest == digest => {
+                    known.seen = hash.seen;
+                    continue;
+                }
+                Some(known) => {
+                    let before = std::mem::replace(known, hash);
+                    before.is_trusted.then_some(before.digest)
+                }
+                None => {
+                    self.key_bytes += key.len();
+                    self.hashes.insert(key.as_slice().into(), hash);
+                    None
+                }
+            };
+            let was_written = |column: usize| before.is_none_or(|before| before.may_have_value(column));
+            let nulls = if before.is_some() { Nulls::Written(&was_written) } else { Nulls::Unknown };
+            bound.set(row, nulls, moment.as_of.millis(), moment.wall.millis(), writes);
+            changes.written += 1;
         }
         Ok(changes)
     }
@@ -147,7 +162,7 @@ impl Published {
     /// The store lost what was written: everything is written again at the
     /// next comparison.
     pub fn distrust(&mut self) {
-        self.hashes.values_mut().for_each(|hash| hash.digest = None);
+        self.hashes.values_mut().for_each(|hash| hash.is_trusted = false);
     }
 
     /// Hashes written.
@@ -164,13 +179,38 @@ impl Published {
     pub fn bytes(&self) -> usize {
         self.hashes.capacity() * (size_of::<(Box<[u8]>, Hash)>() + 1) + self.key_bytes
     }
+}
 
-    fn insert(&mut self, key: &[u8], hash: Hash) {
-        if let Some(known) = self.hashes.get_mut(key) {
-            *known = hash;
-        } else {
-            self.key_bytes += key.len();
-            self.hashes.insert(key.into(), hash);
-        }
+/// Looks keys up by their XXH3: several times as fast as the standard library's
+/// hash on short texts, and seeded, since whoever sends events chooses keys.
+#[derive(Debug, Clone, Copy)]
+struct Seed(u64);
+
+impl Default for Seed {
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(0))
+    }
+}
+
+impl BuildHasher for Seed {
+    type Hasher = KeyHasher;
+
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher(self.0)
+    }
+}
+
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
+    }
+
+    /// Lengths: the bytes themselves tell keys apart.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }

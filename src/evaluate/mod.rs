@@ -2,12 +2,16 @@
 //!
 //! [`reference`] reruns a view's SQL over every retained event: exact for any
 //! SQL, and the oracle against which any faster way is tested. [`tiled`] keeps
-//! partial aggregates and evaluates the touched entities only. [`changes`] tells
-//! what differs from what was written before.
+//! partial aggregates, [`keyed`] events by entity; both evaluate the touched
+//! entities only, and [`by_entity`] is either of them. [`changes`] tells what
+//! differs from what was written before.
 
+pub mod by_entity;
 pub mod changes;
+pub mod keyed;
 pub mod reference;
 pub mod tiled;
+pub mod touched;
 
 use crate::view::FeatureView;
 use crate::view::classify::Class;
@@ -33,6 +37,8 @@ pub enum Engine {
     Reference,
     /// From partial aggregates, for the touched entities ([`tiled`]).
     Tiled,
+    /// Its SQL is rerun over the events of the touched entities ([`keyed`]).
+    Keyed,
 }
 
 impl Engine {
@@ -40,6 +46,7 @@ impl Engine {
     pub const fn for_class(class: Class) -> Self {
         match class {
             Class::Tiled => Self::Tiled,
+            Class::Keyed => Self::Keyed,
             Class::Full => Self::Reference,
         }
     }

@@ -22,9 +22,9 @@ use super::publication::{Publication, StreamCounts};
 use crate::clock::{self, PartitionClock, Silence};
 use crate::decode::{self, StreamDecoder};
 use crate::evaluate::Engine;
+use crate::evaluate::by_entity::ByEntity;
 use crate::evaluate::changes::Published;
 use crate::evaluate::reference::Rows;
-use crate::evaluate::tiled::Tiled;
 use crate::frame::{FrameBatch, PartitionId, StreamId};
 use crate::schema::writers::Writers;
 use crate::sink::encode::Encoder;
@@ -69,9 +69,9 @@ pub enum Error {
     /// The system gives no runtime.
     #[error("could not set up a worker")]
     Start(#[from] std::io::Error),
-    /// Tiles could not be kept or merged.
-    #[error("could not keep tiles")]
-    Tiles(#[from] datafusion::error::DataFusionError),
+    /// What is kept by entity could not be kept or merged.
+    #[error("could not keep events by entity")]
+    ByEntity(#[from] datafusion::error::DataFusionError),
     /// Rows could not be encoded.
     #[error("could not encode features")]
     Encode(#[from] crate::sink::encode::Error),
@@ -95,8 +95,8 @@ impl Partition {
 #[derive(Default)]
 struct Shard {
     published: Published,
-    /// What is kept of the events, where the view is evaluated from that.
-    tiled: Option<Tiled>,
+    /// What is kept of the events by entity, where the view is evaluated from that.
+    by_entity: Option<ByEntity>,
     /// Something happened that time alone does not tell.
     due: bool,
     /// What the store has is still to be worked out, from what was read before `publish_from`.
@@ -108,16 +108,16 @@ struct Shard {
 impl Shard {
     /// What came from a partition is gone: it is given up, or read anew.
     fn forget(&mut self, stream: &str, partition: PartitionId) {
-        if let Some(tiled) = &mut self.tiled {
-            tiled.forget(stream, partition.partition);
+        if let Some(by_entity) = &mut self.by_entity {
+            by_entity.forget(stream, partition.partition);
         }
         self.due = true;
     }
 
     /// Has the next evaluation look at every entity.
     fn touch_all(&mut self) {
-        if let Some(tiled) = &mut self.tiled {
-            tiled.touch_all();
+        if let Some(by_entity) = &mut self.by_entity {
+            by_entity.touch_all();
         }
         self.due = true;
     }
@@ -127,8 +127,8 @@ struct View {
     view: Arc<FeatureView>,
     encoder: Encoder,
     engine: Engine,
-    /// An empty shard, where the view is evaluated from tiles.
-    prototype: Option<Tiled>,
+    /// An empty shard, where the view is evaluated by entity.
+    prototype: Option<ByEntity>,
     streams: Vec<StreamId>,
     shards: BTreeMap<ShardId, Shard>,
     complained_at: Option<EventTime>,
@@ -185,12 +185,7 @@ impl Worker {
             } else {
                 Engine::for_class(view.classification.class)
             };
-            let prototype = match &view.tiling {
-                Ok(tiling) if engine == Engine::Tiled => {
-                    Some(runtime.block_on(Tiled::try_new(&view, tiling, &parts.session, decoded))?)
-                }
-                _ => None,
-            };
+            let prototype = runtime.block_on(ByEntity::try_new(engine, &view, &parts.session, decoded))?;
             views.push(View {
                 engine,
                 prototype,
@@ -237,8 +232,8 @@ impl Worker {
             for view in self.views.iter_mut().filter(|view| view.streams.contains(&id.stream)) {
                 let shard_id = view.shard_of(id);
                 if !view.shards.contains_key(&shard_id) {
-                    let tiled = view.prototype.as_ref().map(Tiled::another).transpose()?;
-                    view.shards.insert(shard_id, Shard { tiled, ..Shard::default() });
+                    let by_entity = view.prototype.as_ref().map(ByEntity::another).transpose()?;
+                    view.shards.insert(shard_id, Shard { by_entity, ..Shard::default() });
                 }
                 let shard = view.shards.get_mut(&shard_id).expect("the shard was just put there");
                 shard.forget(&self.streams.get(id.stream).name, id);
@@ -325,8 +320,8 @@ impl Worker {
         }
         for (index, shard, clock) in clocks {
             let shard = self.views[index].shards.get_mut(&shard);
-            if let Some(tiled) = shard.and_then(|shard| shard.tiled.as_mut()) {
-                tiled.advance(clock)?;
+            if let Some(by_entity) = shard.and_then(|shard| shard.by_entity.as_mut()) {
+                by_entity.advance(clock)?;
             }
         }
         for (id, after) in keep_after {
@@ -359,7 +354,7 @@ impl Worker {
             let own: usize = view
                 .shards
                 .values()
-                .map(|shard| shard.published.bytes() + shard.tiled.as_ref().map_or(0, Tiled::bytes))
+                .map(|shard| shard.published.bytes() + shard.by_entity.as_ref().map_or(0, ByEntity::bytes))
                 .sum();
             let report = &mut publication.views[index];
             report.state_bytes = own + if view.engine == Engine::Reference { retained } else { 0 };

@@ -11,10 +11,13 @@
 
 mod bound;
 mod column;
+mod digest;
+mod number;
 mod template;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use arrow::array::{RecordBatch, new_empty_array};
@@ -23,6 +26,8 @@ use arrow::json::EncoderOptions;
 
 pub use bound::Bound;
 use column::Column;
+pub use digest::Digest;
+use digest::Secret;
 pub use template::{KeyTemplate, TemplateError};
 
 use super::{Entry, Writes, resp};
@@ -32,6 +37,9 @@ pub const AS_OF: &str = "_as_of";
 
 /// The field with the wall time of the computation in milliseconds.
 pub const COMPUTED_AT: &str = "_computed_at";
+
+/// A command that lets a hash live on, up to the hash's name.
+const PEXPIRE: &[u8] = b"*3\r\n$7\r\nPEXPIRE\r\n";
 
 /// How one feature view is written.
 #[derive(Debug, Clone)]
@@ -121,15 +129,6 @@ impl Nulls<'_> {
     }
 }
 
-/// What a row of features is, in short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Digest {
-    /// A hash of every feature's text.
-    pub value: u128,
-    /// Which of the first 128 columns are NULL features, a bit each.
-    pub nulls: u128,
-}
-
 /// Writes the rows of one feature view.
 #[derive(Debug)]
 pub struct Encoder {
@@ -138,18 +137,46 @@ pub struct Encoder {
     key_columns: Vec<usize>,
     features: Vec<Feature>,
     around_key: Vec<Vec<u8>>,
-    ttl_ms: String,
-    null_text: Option<String>,
+    /// The time to live as it stands in a command, like those that follow.
+    ttl: Vec<u8>,
+    null_text: Option<Vec<u8>>,
     as_of: Vec<u8>,
     computed_at: Vec<u8>,
     json: EncoderOptions,
+    /// What digests are made with.
+    secret: Secret,
 }
+
+/// A name of up to 25 letters, with its length and the ends of lines.
+const NAME_START: usize = 32;
 
 #[derive(Debug)]
 struct Feature {
     column: usize,
     /// The field's name as it stands in a command.
     name: Vec<u8>,
+    /// The start of that, filled up with zeros: most names are copied from
+    /// here, without a call.
+    start: [u8; NAME_START],
+}
+
+impl Feature {
+    fn new(column: usize, name: &str) -> Self {
+        let name = bulk(name);
+        let mut start = [0; NAME_START];
+        let len = name.len().min(NAME_START);
+        start[..len].copy_from_slice(&name[..len]);
+        Self { column, name, start }
+    }
+
+    #[inline]
+    fn push_name(&self, out: &mut Vec<u8>) {
+        if self.name.len() <= NAME_START {
+            number::push_start(out, &self.start, self.name.len());
+        } else {
+            out.extend_from_slice(&self.name);
+        }
+    }
 }
 
 impl Encoder {
@@ -175,7 +202,7 @@ impl Encoder {
                 return Err(Error::ReservedName { view: view(), column });
             }
             if !options.key_columns.contains(&index) {
-                features.push(Feature { column: index, name: bulk(&column) });
+                features.push(Feature::new(index, &column));
             }
         }
         // Redis takes 0 as "delete now"; nobody means that.
@@ -186,11 +213,12 @@ impl Encoder {
             key_columns: options.key_columns.clone(),
             features,
             around_key: options.template.around_key(&options.entity, &options.view),
-            ttl_ms,
-            null_text: options.null_text.clone(),
+            ttl: bulk(&ttl_ms),
+            null_text: options.null_text.as_deref().map(bulk),
             as_of: bulk(AS_OF),
             computed_at: bulk(COMPUTED_AT),
             json,
+            secret: digest::secret(),
         })
     }
 
@@ -214,16 +242,15 @@ impl Encoder {
         };
         let keys = self.key_columns.iter().map(|column| bind(*column)).collect::<Result<_, _>>()?;
         let features = self.features.iter().map(|feature| bind(feature.column)).collect::<Result<_, _>>()?;
-        Ok(Bound::new(self, keys, features))
+        Ok(Bound::new(self, rows.num_rows(), keys, features))
     }
 
     /// Deletes an entity's hash. `key` is what [`Bound::key`] gave.
     pub fn delete(&self, key: &[u8], writes: &mut Writes) {
         let start = writes.bytes.len();
         let out = &mut writes.bytes;
-        resp::push_array(out, 2);
-        resp::push_bulk(out, b"DEL");
-        let name = resp::push_bulk(out, &self.redis_key(key));
+        out.extend_from_slice(b"*2\r\n$3\r\nDEL\r\n");
+        let name = self.push_redis_key(out, key);
         writes.entries.push(Entry {
             start,
             end: writes.bytes.len(),
@@ -235,21 +262,21 @@ impl Encoder {
     /// Lets an entity's hash live for another TTL. `key` is what [`Bound::key`] gave.
     pub fn touch(&self, key: &[u8], writes: &mut Writes) {
         let start = writes.bytes.len();
-        let name = self.push_expire(&mut writes.bytes, &self.redis_key(key));
-        writes.entries.push(Entry { start, end: writes.bytes.len(), replies: 1, key: name });
+        let out = &mut writes.bytes;
+        out.extend_from_slice(PEXPIRE);
+        let name = self.push_redis_key(out, key);
+        out.extend_from_slice(&self.ttl);
+        writes.entries.push(Entry {
+            start,
+            end: writes.bytes.len(),
+            replies: 1,
+            key: (name.start, name.end),
+        });
     }
 
-    /// The name of an entity's hash. `key` is what [`Bound::key`] gave.
-    pub fn redis_key(&self, key: &[u8]) -> Vec<u8> {
-        self.around_key.join(key)
-    }
-
-    fn push_expire(&self, out: &mut Vec<u8>, redis_key: &[u8]) -> (usize, usize) {
-        resp::push_array(out, 3);
-        resp::push_bulk(out, b"PEXPIRE");
-        let name = resp::push_bulk(out, redis_key);
-        resp::push_bulk(out, self.ttl_ms.as_bytes());
-        (name.start, name.end)
+    /// Appends the name of an entity's hash and says where its text stands.
+    fn push_redis_key(&self, out: &mut Vec<u8>, key: &[u8]) -> Range<usize> {
+        resp::push_joined(out, &self.around_key, key)
     }
 }
 

@@ -27,6 +27,23 @@ pub fn push_bulk(out: &mut Vec<u8>, text: &[u8]) -> Range<usize> {
     start..start + text.len()
 }
 
+/// Appends one part of a command that is joined of others, with a text between
+/// any two of them, and says where it stands.
+pub fn push_joined(out: &mut Vec<u8>, parts: &[Vec<u8>], between: &[u8]) -> Range<usize> {
+    let own: usize = parts.iter().map(Vec::len).sum();
+    let len = own + between.len() * parts.len().saturating_sub(1);
+    push_header(out, b'$', len);
+    let start = out.len();
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            out.extend_from_slice(between);
+        }
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(b"\r\n");
+    start..start + len
+}
+
 /// A whole command.
 pub fn command(parts: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::with_capacity(parts.iter().map(|part| part.len() + 16).sum());
@@ -38,9 +55,17 @@ pub fn command(parts: &[&[u8]]) -> Vec<u8> {
 }
 
 fn push_header(out: &mut Vec<u8>, kind: u8, len: usize) {
-    out.push(kind);
-    out.extend_from_slice(itoa::Buffer::new().format(len).as_bytes());
-    out.extend_from_slice(b"\r\n");
+    match u8::try_from(len) {
+        Ok(ones @ 0..10) => out.extend_from_slice(&[kind, b'0' + ones, b'\r', b'\n']),
+        Ok(len @ 10..100) => {
+            out.extend_from_slice(&[kind, b'0' + len / 10, b'0' + len % 10, b'\r', b'\n']);
+        }
+        _ => {
+            out.push(kind);
+            out.extend_from_slice(itoa::Buffer::new().format(len).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
 }
 
 /// Reads packed commands back, one after the other; ends after the first error.
@@ -114,6 +139,34 @@ mod tests {
         let expected: [&[&[u8]]; 2] = [&[b"HSET", b"k", b"f", b"a\r\nb"], &[b"DEL", b""]];
         assert_eq!(read, expected);
         assert_eq!(command(&[b"DEL", b"k"]), b"*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n");
+    }
+
+    #[test]
+    fn lengths_have_as_many_digits_as_they_need() {
+        for len in [0, 1, 9, 10, 11, 99, 100, 101, 255, 256, 1000] {
+            let mut out = Vec::new();
+            let stands = push_bulk(&mut out, &vec![b'x'; len]);
+            let text = "x".repeat(len);
+            assert_eq!(out, format!("${len}\r\n{text}\r\n").into_bytes());
+            assert_eq!(&out[stands], text.as_bytes());
+            let mut out = Vec::new();
+            push_array(&mut out, len);
+            assert_eq!(out, format!("*{len}\r\n").into_bytes());
+        }
+    }
+
+    #[test]
+    fn parts_are_joined() {
+        let check = |parts: &[&str], between: &str, expected: &str| {
+            let parts: Vec<Vec<u8>> = parts.iter().map(|part| part.as_bytes().to_vec()).collect();
+            let mut out = b"before".to_vec();
+            let stands = push_joined(&mut out, &parts, between.as_bytes());
+            assert_eq!(&out[stands], expected.as_bytes());
+            assert_eq!(out, format!("before${}\r\n{expected}\r\n", expected.len()).into_bytes());
+        };
+        check(&["a:", ":b"], "key", "a:key:b");
+        check(&["", "-", ""], "k", "k-k");
+        check(&["a"], "k", "a");
     }
 
     #[test]

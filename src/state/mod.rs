@@ -1,4 +1,9 @@
-//! What is kept of the streams. Nothing here knows SQL.
+//! What is kept of the streams. Nothing here knows SQL, but for the aggregate
+//! functions of [`kernel`].
 
+pub mod groups;
+pub mod kernel;
+pub mod keys;
+pub mod pane;
 pub mod retained;
-pub mod tile;
+pub mod rows;

@@ -67,8 +67,10 @@ pub(super) const LATENCY_BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// Freshness has a batch interval in it, and an outage of minutes.
-pub(super) const FRESHNESS_BUCKETS: [f64; 15] =
-    [0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0];
+pub(super) const FRESHNESS_BUCKETS: [f64; 23] = [
+    0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0,
+    10.0, 30.0, 60.0, 300.0,
+];
 
 /// Up to more than a batch has by default.
 pub(super) const BATCH_EVENTS_BUCKETS: [f64; 11] =

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::keying::Keying;
 use super::tiling::Tiling;
 
 /// The ways of evaluating a view.
@@ -10,6 +11,8 @@ use super::tiling::Tiling;
 pub enum Class {
     /// From partial aggregates, for the touched entities only.
     Tiled,
+    /// The SQL is run over the events of the touched entities.
+    Keyed,
     /// The SQL is run over every event kept.
     Full,
 }
@@ -18,6 +21,7 @@ impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tiled => "tiled",
+            Self::Keyed => "keyed",
             Self::Full => "full",
         })
     }
@@ -35,9 +39,9 @@ pub struct Classification {
 }
 
 /// Classifies a view by what came of taking it apart.
-pub fn classify(tiling: &Result<Tiling, String>) -> Classification {
-    match tiling {
-        Ok(tiling) => {
+pub fn classify(tiling: &Result<Tiling, String>, keying: &Result<Keying, String>) -> Classification {
+    match (tiling, keying) {
+        (Ok(tiling), _) => {
             let streams: BTreeSet<&str> = tiling.leaves.iter().map(|leaf| leaf.stream.as_str()).collect();
             let streams: Vec<String> = streams.into_iter().map(|stream| format!("`{stream}`")).collect();
             Classification {
@@ -46,9 +50,18 @@ pub fn classify(tiling: &Result<Tiling, String>) -> Classification {
                 cost: "entities touched",
             }
         }
-        Err(why) => Classification {
+        (Err(not_tiled), Ok(_)) => Classification {
+            class: Class::Keyed,
+            reason: format!(
+                "not tiled: {not_tiled}; no row needs events of several entities, so the SQL is run over those of the touched ones"
+            ),
+            cost: "events of the entities touched",
+        },
+        (Err(not_tiled), Err(not_keyed)) => Classification {
             class: Class::Full,
-            reason: format!("not tiled: {why}; the SQL is run over all events that its windows hold"),
+            reason: format!(
+                "not tiled: {not_tiled}; not keyed: {not_keyed}; the SQL is run over all events that its windows hold"
+            ),
             cost: "all events kept",
         },
     }

@@ -1,8 +1,9 @@
 //! `windrow explain`: a view told to a person.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::tiling::{Tiling, strata};
+use super::tiling::{Tiling, panes};
 use super::{FeatureView, Sharding};
 use crate::time::duration_text;
 
@@ -47,20 +48,20 @@ pub fn explain(view: &FeatureView) -> String {
     text
 }
 
-/// What a tiled view keeps: tiles, by aggregate and reach.
+/// What a tiled view keeps: for each stream its windows, in tiles.
 fn tiles(tiling: &Tiling, line: &mut impl FnMut(&str, &str)) {
     let mut name = "state";
     for leaf in &tiling.leaves {
-        for stratum in strata(leaf) {
-            let size = stratum.numbering.size();
-            let lower = stratum.edges.iter().filter(|edge| edge.comparison.is_lower());
-            let reach = lower.map(|edge| edge.window.span()).max().unwrap_or_default();
-            let what = format!(
-                "tiles of {size} over `{}` for {reach}, {} partial aggregates each",
-                leaf.stream,
-                stratum.bases.len()
-            );
-            line(name, &what);
+        let (panes, places) = panes(leaf);
+        for (position, pane) in panes.iter().enumerate() {
+            let here = leaf.aggregates.iter().zip(&places).filter(|(_, place)| **place == position);
+            let what = match here.map(|(seen, _)| seen.base).collect::<BTreeSet<usize>>().len() {
+                0 => "only whether there is any event".to_owned(),
+                1 => "1 partial aggregate each".to_owned(),
+                count => format!("{count} partial aggregates each"),
+            };
+            let (size, reach) = (pane.numbering.size(), pane.reach());
+            line(name, &format!("tiles of {size} by entity over `{}` for {reach}, {what}", leaf.stream));
             name = "";
         }
     }
@@ -68,13 +69,19 @@ fn tiles(tiling: &Tiling, line: &mut impl FnMut(&str, &str)) {
 
 /// What any other view keeps: events.
 fn events(view: &FeatureView, line: &mut impl FnMut(&str, &str)) {
+    // It is not tiled: if it can be keyed, it is.
+    let keying = view.keying.as_ref().ok();
     for (index, scan) in view.scans.iter().enumerate() {
         let name = if index == 0 { "state" } else { "" };
         let columns: Vec<&str> = scan.columns.iter().map(String::as_str).collect();
+        let what = match keying.and_then(|keying| keying.columns.get(&scan.stream)) {
+            Some(column) => format!("the events of each entity (`{column}`)"),
+            None => "events".to_owned(),
+        };
         line(
             name,
             &format!(
-                "events of `{}` for {}, {} columns: {}",
+                "{what} of `{}` for {}, {} columns: {}",
                 scan.stream,
                 scan.bound.span(),
                 columns.len(),

@@ -2,11 +2,13 @@
 //!
 //! Reading order: [`header`] (the comment lines), [`plan`] (from text to
 //! plan), [`window`] (`now()` found and bound), [`lineage`] (which stream
-//! column an output column is), [`classify`], [`explain`] (all of it told).
+//! column an output column is), [`tiling`] and [`keying`] (whether entities can
+//! be evaluated apart), [`classify`], [`explain`] (all of it told).
 
 pub mod classify;
 pub mod explain;
 pub mod header;
+pub mod keying;
 pub mod lineage;
 pub mod plan;
 pub mod problems;
@@ -121,6 +123,8 @@ pub struct FeatureView {
     pub classification: Classification,
     /// Its parts when it can be evaluated from tiles, else why it cannot.
     pub tiling: Result<tiling::Tiling, String>,
+    /// How it leaves entities apart down to the events, else why it does not.
+    pub keying: Result<keying::Keying, String>,
     /// The optimised plan, with placeholders for `now()`.
     pub plan: LogicalPlan,
 }

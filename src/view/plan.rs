@@ -20,7 +20,7 @@ use super::header::{self, Header};
 use super::problems;
 use super::table::StreamTable;
 use super::window::{self, Window};
-use super::{FeatureView, Scan, Sharding, Streams, lineage, tiling};
+use super::{FeatureView, Scan, Sharding, Streams, keying, lineage, tiling};
 use crate::decode::reader::EVENT_TIME;
 use crate::error::{Place, Problem};
 use crate::time::{Span, duration_text};
@@ -243,8 +243,10 @@ impl<'a> Planner<'a> {
         }
         let sharding = sharding(&plan, &header.key, self.streams);
         let single = matches!(sharding, Sharding::Single { .. });
-        let tiling = written.and_then(|written| tiling::analyse(&self.state, &written, &key, single));
-        let classification = classify::classify(&tiling);
+        let tiling = written.as_ref().map_err(Clone::clone);
+        let tiling = tiling.and_then(|written| tiling::analyse(&self.state, written, &key, single));
+        let keying = written.and_then(|written| keying::analyse(&self.state, &written, &key));
+        let classification = classify::classify(&tiling, &keying);
         let ttl = if ttl.is_zero() { Duration::from_secs(24 * 3600) } else { ttl };
         Ok(FeatureView {
             name: header.view.clone(),
@@ -258,6 +260,7 @@ impl<'a> Planner<'a> {
             sharding,
             classification,
             tiling,
+            keying,
             plan,
             header,
         })

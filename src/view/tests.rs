@@ -1,6 +1,7 @@
 //! What is made of a view's text: its windows, what bounds its streams, how it
 //! is sharded, where its columns come from. What is refused stands apart.
 
+mod keyed;
 mod refused;
 
 use datafusion::common::Column;

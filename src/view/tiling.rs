@@ -38,7 +38,9 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 
 pub use leaf::{Comparison, Edge, Leaf, Seen, table};
-pub use numbers::{Boundaries, Level, Numbering, Stratum, keeps, strata};
+pub(super) use leaf::{edge_of, is_window, short};
+pub(super) use local::scans;
+pub use numbers::{Numbering, Pane, apart, panes};
 
 /// What precedes a leaf's number in the name of the table that stands for it.
 const LEAF: &str = "leaf_";

@@ -1,7 +1,9 @@
-//! The tiled engine against plain SQL over all that was ever accepted: after
-//! every batch, over generated logs and views, however the log is cut. What the
-//! engine says changed is laid over what it said before, as a store would.
+//! The engines that look at touched entities only, tiled and keyed, against plain
+//! SQL over all that was ever accepted: after every batch, over generated logs
+//! and views, however the log is cut. What an engine says changed is laid over
+//! what it said before, as a store would.
 
+mod keyed;
 mod views;
 mod world;
 
@@ -9,12 +11,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use windrow::evaluate::reference;
-use windrow::evaluate::tiled::Tiled;
+use windrow::evaluate::by_entity::ByEntity;
+use windrow::evaluate::{Engine, reference};
 use windrow::time::EventTime;
 use windrow::view::plan::session;
 use windrow::view::{FeatureView, Sharding, Streams};
 
+use keyed::{CLASSES, DIVISION, KEYED};
 use views::{OTHERS, TILED, Template};
 use world::{Event, Kept, Table, decoded, difference, keys, plan, rows, small, table};
 
@@ -65,7 +68,7 @@ fn turns() -> impl Strategy<Value = Vec<(usize, i64)>> {
 struct Shard {
     streams: Streams,
     view: Arc<FeatureView>,
-    tiled: Tiled,
+    engine: ByEntity,
     kept: Kept,
     offsets: BTreeMap<(usize, i32), i64>,
     /// What a store would have.
@@ -75,19 +78,17 @@ struct Shard {
 
 impl Shard {
     #[track_caller]
-    fn new(streams: Streams, view: Arc<FeatureView>) -> Self {
-        let tiling = match &view.tiling {
-            Ok(tiling) => tiling,
-            Err(reason) => panic!("{} is not tiled: {reason}", view.name),
-        };
+    fn new(streams: Streams, view: Arc<FeatureView>, engine: Engine) -> Self {
         let mut kept = Kept::default();
         for stream in view.streams() {
             kept.0.insert(stream.to_owned(), (Some(decoded(&streams, &view, stream)), Vec::new()));
         }
         let columns = |stream: &str| decoded(&streams, &view, stream);
-        let tiled = block_on(Tiled::try_new(&view, tiling, &session(), columns)).unwrap();
+        let Some(engine) = block_on(ByEntity::try_new(engine, &view, &session(), columns)).unwrap() else {
+            panic!("{} is not {engine:?}: {:?}, {:?}", view.name, view.tiling.as_ref().err(), view.keying)
+        };
         let (offsets, published) = (BTreeMap::new(), Table::new());
-        Self { streams, view, tiled, kept, offsets, published, clock: START }
+        Self { streams, view, engine, kept, offsets, published, clock: START }
     }
 
     /// Takes events in: those of a stream's partition together.
@@ -111,7 +112,7 @@ impl Shard {
             let (schema, batches) = self.kept.0.get_mut(name).unwrap();
             let batch = rows(schema.as_ref().unwrap(), key, &events, *first);
             *first += i64::try_from(events.len()).unwrap();
-            let unusable = self.tiled.update(name, partition, &batch).unwrap();
+            let unusable = self.engine.update(name, partition, &batch).unwrap();
             assert!(unusable.error.is_none(), "{unusable:?}");
             batches.push(batch);
         }
@@ -124,7 +125,7 @@ impl Shard {
     /// Compares what a store would have with plain SQL.
     fn evaluate(&mut self, now: i64) -> Result<(), String> {
         let now = EventTime(now);
-        let outcome = block_on(self.tiled.evaluate(&session(), now)).map_err(|error| error.to_string())?;
+        let outcome = block_on(self.engine.evaluate(&session(), now)).map_err(|error| error.to_string())?;
         let touched = keys(&self.view, &outcome.touched);
         let rows = table(&self.view, &outcome.rows);
         if let Some(stranger) = rows.keys().find(|key| !touched.contains(&Some((*key).clone()))) {
@@ -154,7 +155,7 @@ impl Shard {
             if *silence > 0 {
                 self.evaluate(clock + silence).map_err(|error| format!("turn {turn}, silent: {error}"))?;
             }
-            self.tiled.advance(EventTime(clock)).unwrap();
+            self.engine.advance(EventTime(clock)).unwrap();
         }
         Ok(())
     }
@@ -171,11 +172,18 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[track_caller]
-fn shard(template: &Template) -> Shard {
+fn shard(template: &Template, engine: Engine) -> Shard {
     let header = format!("-- entity: card\n-- key: {}\n{}", template.key, template.header);
     let streams = small();
     let view = plan(&streams, "generated", format!("{header}{}", template.sql));
-    Shard::new(streams, view)
+    Shard::new(streams, view, engine)
+}
+
+/// Views, each with an engine that must evaluate it: what can be tiled can be keyed, too.
+fn templates() -> Vec<(&'static Template, Engine)> {
+    let tiled = TILED.iter().map(|template| (template, Engine::Tiled));
+    let keyed = TILED.iter().chain(&KEYED).map(|template| (template, Engine::Keyed));
+    tiled.chain(keyed).collect()
 }
 
 proptest! {
@@ -188,7 +196,18 @@ proptest! {
         turns in turns(),
     ) {
         let template = &TILED[index];
-        let mut shard = shard(template);
+        let mut shard = shard(template, Engine::Tiled);
+        prop_assert_eq!(shard.run(&steps, &turns), Ok(()), "{}", template.name);
+    }
+
+    #[test]
+    fn keyed_is_plain_sql(
+        index in 0..TILED.len() + KEYED.len(),
+        steps in proptest::collection::vec(step(), 1..120),
+        turns in turns(),
+    ) {
+        let template = TILED.iter().chain(&KEYED).nth(index).unwrap();
+        let mut shard = shard(template, Engine::Keyed);
         prop_assert_eq!(shard.run(&steps, &turns), Ok(()), "{}", template.name);
     }
 }
@@ -213,10 +232,10 @@ fn steps_of(seed: u64, count: usize) -> Vec<Step> {
 
 #[test]
 fn every_template_is_plain_sql_over_a_longer_log() {
-    for template in &TILED {
-        let mut shard = shard(template);
+    for (template, engine) in templates() {
+        let mut shard = shard(template, engine);
         let found = shard.run(&steps_of(7, 400), &[(40, 0), (3, 30_000_000), (25, 0)]);
-        assert_eq!(found, Ok(()), "{}", template.name);
+        assert_eq!(found, Ok(()), "{}, {engine:?}", template.name);
     }
 }
 
@@ -226,35 +245,41 @@ fn shipped_views_are_tiled_and_plain_sql() {
         let path = format!("{}/sql/{name}.sql", env!("CARGO_MANIFEST_DIR"));
         let streams = world::shipped();
         let view = plan(&streams, name, std::fs::read_to_string(path).unwrap());
-        let mut shard = Shard::new(streams, view);
-        let found = shard.run(&steps_of(11, 500), &[(30, 0), (4, 200_000_000), (60, 0)]);
-        assert_eq!(found, Ok(()), "{name}");
+        for engine in [Engine::Tiled, Engine::Keyed] {
+            let mut shard = Shard::new(streams.clone(), Arc::clone(&view), engine);
+            let found = shard.run(&steps_of(11, 500), &[(30, 0), (4, 200_000_000), (60, 0)]);
+            assert_eq!(found, Ok(()), "{name}, {engine:?}");
+        }
     }
 }
 
 #[test]
 fn entities_that_go_quiet_leave_nothing() {
-    let mut shard = shard(&TILED[0]);
-    shard.run(&steps_of(3, 300), &[(50, 0)]).unwrap();
-    assert!(shard.tiled.len() > 3 && shard.tiled.rows() > 0);
-    let later = shard.clock + 4 * 3_600_000_000;
-    shard.evaluate(later).unwrap();
-    assert!(shard.published.is_empty());
-    shard.tiled.advance(EventTime(later)).unwrap();
-    shard.evaluate(later).unwrap();
-    assert_eq!((shard.tiled.len(), shard.tiled.rows()), (0, 0));
+    for engine in [Engine::Tiled, Engine::Keyed] {
+        let mut shard = shard(&TILED[0], engine);
+        shard.run(&steps_of(3, 300), &[(50, 0)]).unwrap();
+        assert!(shard.engine.len() > 3 && shard.engine.rows() > 0);
+        let later = shard.clock + 4 * 3_600_000_000;
+        shard.evaluate(later).unwrap();
+        assert!(shard.published.is_empty());
+        shard.engine.advance(EventTime(later)).unwrap();
+        shard.evaluate(later).unwrap();
+        assert_eq!((shard.engine.len(), shard.engine.rows()), (0, 0), "{engine:?}");
+    }
 }
 
 #[test]
 fn a_partition_given_up_leaves_nothing() {
-    let mut shard = shard(&TILED[0]);
-    shard.run(&steps_of(5, 60), &[(60, 0)]).unwrap();
-    shard.tiled.forget("transactions", 0);
-    for (_, batches) in shard.kept.0.values_mut() {
-        batches.clear();
+    for engine in [Engine::Tiled, Engine::Keyed] {
+        let mut shard = shard(&TILED[0], engine);
+        shard.run(&steps_of(5, 60), &[(60, 0)]).unwrap();
+        shard.engine.forget("transactions", 0);
+        for (_, batches) in shard.kept.0.values_mut() {
+            batches.clear();
+        }
+        shard.evaluate(shard.clock).unwrap();
+        assert_eq!((shard.engine.len(), shard.engine.rows()), (0, 0), "{engine:?}");
     }
-    shard.evaluate(shard.clock).unwrap();
-    assert_eq!((shard.tiled.len(), shard.tiled.rows()), (0, 0));
 }
 
 #[test]
@@ -266,4 +291,47 @@ fn what_is_not_tiled_says_why() {
             Err(said) => assert!(said.contains(reason), "{sql}\n{said}"),
         }
     }
+}
+
+#[test]
+fn every_class_says_why() {
+    for (sql, class, reason) in &CLASSES {
+        let view = plan(&small(), "other", format!("-- entity: card\n-- key: card_id\n{sql}"));
+        let found = &view.classification;
+        assert_eq!(found.class, *class, "{sql}\n{}", found.reason);
+        assert!(found.reason.contains(reason), "{sql}\n{}", found.reason);
+    }
+}
+
+/// The column `n` of a transaction with a salt.
+fn n_of(shard: &Shard, salt: u64) -> Option<i64> {
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::Int64Type;
+    let columns = decoded(&shard.streams, &shard.view, "transactions");
+    let event = Event { partition: 0, time_us: START, card: 1, salt };
+    let batch = rows(&columns, "card_id", &[event], 0);
+    let column = batch.column_by_name("n").unwrap().as_primitive::<Int64Type>();
+    column.is_valid(0).then(|| column.value(0))
+}
+
+/// Features stay as they are until an event on which the view's SQL fails is gone.
+#[test]
+fn an_event_that_fails_the_sql_is_waited_out() {
+    let mut shard = shard(&DIVISION, Engine::Keyed);
+    let zero = (0..1000).find(|salt| n_of(&shard, *salt) == Some(0)).unwrap();
+    let two = (0..1000).find(|salt| n_of(&shard, *salt) == Some(2)).unwrap();
+    let step = |after: i64, card: u8, salt: u64| Step { stream: 0, after, behind: 0, card, salt };
+    shard.ingest(&[step(0, 1, two), step(1000, 2, two)]);
+    shard.evaluate(shard.clock).unwrap();
+    let before = shard.published.clone();
+    assert_eq!(before.len(), 2);
+    shard.ingest(&[step(1000, 1, zero)]);
+    for _ in 0..2 {
+        let error = shard.evaluate(shard.clock).unwrap_err();
+        assert!(error.contains("Divide by zero"), "{error}");
+        assert_eq!(shard.published, before);
+    }
+    shard.ingest(&[step(40_000_000, 2, two)]);
+    shard.evaluate(shard.clock).unwrap();
+    assert_eq!(shard.published.len(), 1);
 }

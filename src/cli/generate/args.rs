@@ -243,8 +243,9 @@ impl GenerateArgs {
             let problem = Problem::new("JSON lines cannot hold malformed Avro");
             problems.push(problem.hint("leave --malformed-share out, or write to Kafka"));
         }
-        for property in self.kafka_property.iter().filter(|property| !property.contains('=')) {
-            let problem = Problem::new(format!("`{property}` is not a librdkafka property"));
+        // Not repeated: it may be the rest of a password with a semicolon in it.
+        if self.kafka_property.iter().any(|property| !property.contains('=')) {
+            let problem = Problem::new("a librdkafka property has no value");
             problems.push(problem.hint("write NAME=VALUE"));
         }
         if let Err(error) = self.options(SchemaIds::default()).validate() {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
+use crate::config::Url;
 use crate::generate::{Kind, SchemaIds};
 use crate::schema::shipped::{CLICKS_V1, DEVICES_V1, TRANSACTIONS_V1, TRANSACTIONS_V2};
 
@@ -31,12 +32,13 @@ struct Registered {
 /// When the registry cannot be reached, or refuses.
 pub fn register_shipped(url: &str, kinds: &[Kind]) -> anyhow::Result<SchemaIds> {
     let agent = new_agent(url)?;
+    let shown = Url::new(url);
     let mut ids = SchemaIds::default();
     for kind in kinds {
         let subject = format!("{}-value", kind.topic());
         let id_of = |schema: &str| {
             register(&agent, url, &subject, schema)
-                .with_context(|| format!("could not register a schema as {subject} at {url}"))
+                .with_context(|| format!("could not register a schema as {subject} at {shown}"))
         };
         match kind {
             Kind::Transactions => {

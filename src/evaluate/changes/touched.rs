@@ -29,6 +29,23 @@ impl Published {
         writes: &mut Writes,
     ) -> Result<Changes, Error> {
         let mut changes = self.write_changed(encoder, rows, moment, writes)?;
+        let have_rows = rows.num_rows() as u64 - changes.skipped;
+        // When there are as many touched entities as hashes with a row, none is without one.
+        if have_rows < touched.num_rows() as u64 {
+            changes.deleted += self.delete_gone(encoder, touched, writes)?;
+        }
+        changes.touched += self.renew(encoder, moment, writes);
+        Ok(changes)
+    }
+
+    /// Deletes the hashes of touched entities that this comparison has not seen.
+    fn delete_gone(
+        &mut self,
+        encoder: &Encoder,
+        touched: &RecordBatch,
+        writes: &mut Writes,
+    ) -> Result<u64, Error> {
+        let mut deleted = 0;
         let mut key = Vec::new();
         let mut bound = encoder.bind(touched)?;
         for row in 0..touched.num_rows() {
@@ -40,11 +57,10 @@ impl Published {
                 self.hashes.remove(key.as_slice());
                 self.key_bytes -= key.len();
                 encoder.delete(&key, writes);
-                changes.deleted += 1;
+                deleted += 1;
             }
         }
-        changes.touched += self.renew(encoder, moment, writes);
-        Ok(changes)
+        Ok(deleted)
     }
 
     /// Lets hashes live on that were not written for half of their time to live.

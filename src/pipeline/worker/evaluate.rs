@@ -5,7 +5,7 @@ use arrow::array::RecordBatch;
 use super::{COMPLAIN_EVERY, Error, ShardId, ShardRows, Worker};
 use crate::clock::{Silence, shard_now};
 use crate::evaluate::changes::{Changes, Moment};
-use crate::evaluate::tiled::Outcome;
+use crate::evaluate::touched::Outcome;
 use crate::evaluate::{self, reference};
 use crate::frame::PartitionId;
 use crate::pipeline::publication::Publication;
@@ -127,11 +127,11 @@ impl Worker {
     /// What a view's shard has at a clock; `None` when its SQL fails on these
     /// events, which is said and tried again at the next turn.
     fn evaluated(&mut self, index: usize, id: ShardId, now: EventTime, wall: EventTime) -> Option<Evaluated> {
-        let tiled = self.views[index].shards.get_mut(&id).and_then(|shard| shard.tiled.take());
-        let evaluated = if let Some(mut tiled) = tiled {
-            let outcome = self.runtime.block_on(tiled.evaluate(&self.session, now));
+        let by_entity = self.views[index].shards.get_mut(&id).and_then(|shard| shard.by_entity.take());
+        let evaluated = if let Some(mut by_entity) = by_entity {
+            let outcome = self.runtime.block_on(by_entity.evaluate(&self.session, now));
             if let Some(shard) = self.views[index].shards.get_mut(&id) {
-                shard.tiled = Some(tiled);
+                shard.by_entity = Some(by_entity);
             }
             outcome.map(Evaluated::Touched)
         } else {

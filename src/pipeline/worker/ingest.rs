@@ -151,8 +151,8 @@ impl Worker {
             let reads = view.streams.contains(&id.stream);
             let Some(shard) = view.shards.get_mut(&shard_id).filter(|_| reads) else { continue };
             shard.due = true;
-            let Some(tiled) = &mut shard.tiled else { continue };
-            let unusable = tiled.update(stream, id.partition, &rows)?;
+            let Some(by_entity) = &mut shard.by_entity else { continue };
+            let unusable = by_entity.update(stream, id.partition, &rows)?;
             if let Some(error) = unusable.error {
                 publication.views[index].unusable += unusable.events as u64;
                 failures.push((index, format!("{} of them do not count in it: {error}", unusable.events)));

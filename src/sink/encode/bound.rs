@@ -1,27 +1,61 @@
 //! The rows of one batch with their columns told apart, written one by one.
 
 use super::column::Column;
-use super::{Digest, Encoder, Nulls};
+use super::digest::{Block, is_null};
+use super::{Digest, Encoder, Nulls, PEXPIRE, number};
 use crate::sink::{Entry, Writes, resp};
 
 /// What stands between the columns of a key.
 const KEY_SEPARATOR: u8 = b':';
 
+/// Bytes of a value that a row is thought to have, and of what it has beside its fields.
+const VALUE_BYTES: usize = 16;
+const OTHER_BYTES: usize = 256;
+
+/// The most bytes to make room for before they are needed: what the rows of a
+/// large batch take.
+const RESERVED_BYTES: usize = 16 * 1024 * 1024;
+
 /// The rows of one batch, ready to be written.
 pub struct Bound<'a> {
     encoder: &'a Encoder,
+    rows: usize,
     keys: Vec<Column<'a>>,
     features: Vec<Column<'a>>,
 
+    block: Block,
     /// Features whose fields have to go, of the row being written.
     removed: Vec<usize>,
     key: Vec<u8>,
     text: Vec<u8>,
+    /// The times written last, and the bookkeeping fields that have them.
+    times: Option<[i64; 2]>,
+    bookkeeping: Vec<u8>,
+    /// Bytes of a row, those of the longest so far.
+    row_bytes: usize,
 }
 
 impl<'a> Bound<'a> {
-    pub(super) const fn new(encoder: &'a Encoder, keys: Vec<Column<'a>>, features: Vec<Column<'a>>) -> Self {
-        Self { encoder, keys, features, removed: Vec::new(), key: Vec::new(), text: Vec::new() }
+    pub(super) fn new(
+        encoder: &'a Encoder,
+        rows: usize,
+        keys: Vec<Column<'a>>,
+        features: Vec<Column<'a>>,
+    ) -> Self {
+        let fields: usize = encoder.features.iter().map(|feature| feature.name.len() + VALUE_BYTES).sum();
+        Self {
+            encoder,
+            rows,
+            block: Block::new(encoder, &features),
+            keys,
+            features,
+            removed: Vec::new(),
+            key: Vec::new(),
+            text: Vec::new(),
+            times: None,
+            bookkeeping: Vec::new(),
+            row_bytes: fields + OTHER_BYTES,
+        }
     }
 
     /// The key of a row as text, into `key`; `None` when a part of it is NULL.
@@ -40,31 +74,9 @@ impl<'a> Bound<'a> {
     }
 
     /// What tells a row's features from another row's: equal features have equal
-    /// digests, and different ones differ but for a chance of 2^-128 (XXH3).
+    /// digests, and different ones differ but for a chance of about 2^-128.
     pub fn digest(&mut self, row: usize) -> Digest {
-        self.text.clear();
-        let mut nulls = 0_u128;
-        for (index, feature) in self.features.iter_mut().enumerate() {
-            let start = self.text.len();
-            self.text.extend_from_slice(&[0; 4]);
-            if feature.is_null(row) {
-                // No feature that is there has a length of 1: each has at least the four bytes of it.
-                self.text[start] = 1;
-                let column = self.encoder.features[index].column;
-                if let Some(bit) = 1_u128.checked_shl(u32::try_from(column).unwrap_or(u32::MAX)) {
-                    nulls |= bit;
-                }
-                continue;
-            }
-            match feature.as_bytes(row) {
-                Some(bytes) => self.text.extend_from_slice(bytes),
-                None => feature.write(row, &mut self.text),
-            }
-            // Lengths keep neighbours apart.
-            let length = u32::try_from(self.text.len() - start).unwrap_or(u32::MAX);
-            self.text[start..start + 4].copy_from_slice(&length.to_le_bytes());
-        }
-        Digest { value: xxhash_rust::xxh3::xxh3_128(&self.text), nulls }
+        self.block.digest(row, self.rows, self.encoder, &mut self.features)
     }
 
     /// Writes a row over its entity's hash, and the TTL. `None`, and nothing
@@ -80,88 +92,96 @@ impl<'a> Bound<'a> {
         let mut key = std::mem::take(&mut self.key);
         let has_key = self.key(row, &mut key);
         if has_key.is_some() {
-            let redis_key = self.encoder.redis_key(&key);
-            self.push_row(row, &redis_key, nulls, [as_of_ms, computed_at_ms], writes);
+            self.note_times([as_of_ms, computed_at_ms]);
+            self.make_room(row, &mut writes.bytes);
+            self.push_row(row, &key, nulls, writes);
         }
         self.key = key;
         has_key
     }
 
-    fn push_row(
-        &mut self,
-        row: usize,
-        redis_key: &[u8],
-        nulls: Nulls<'_>,
-        [as_of_ms, computed_at_ms]: [i64; 2],
-        writes: &mut Writes,
-    ) {
+    fn push_row(&mut self, row: usize, key: &[u8], nulls: Nulls<'_>, writes: &mut Writes) {
+        let present = self.note_removed(row, nulls);
         let encoder = self.encoder;
+        let null = self.block.nulls(row, self.rows, encoder, &self.features);
         let out = &mut writes.bytes;
         let start = out.len();
-        let present = self.note_removed(row, nulls);
         if !self.removed.is_empty() {
             out.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
         }
         resp::push_array(out, 2 + 2 * (present + 2));
-        resp::push_bulk(out, b"HSET");
-        let name = resp::push_bulk(out, redis_key);
+        out.extend_from_slice(b"$4\r\nHSET\r\n");
+        let name_start = out.len();
+        let text = encoder.push_redis_key(out, key);
+        let name = name_start..out.len();
         for (feature, column) in encoder.features.iter().zip(&mut self.features) {
-            if column.is_null(row) {
-                if let Some(null_text) = &encoder.null_text {
-                    out.extend_from_slice(&feature.name);
-                    resp::push_bulk(out, null_text.as_bytes());
-                }
-            } else {
-                out.extend_from_slice(&feature.name);
-                push_value(column, row, &mut self.text, out);
+            if !is_null(null, feature.column) {
+                feature.push_name(out);
+                column.push(row, &mut self.text, out);
+            } else if let Some(null_text) = &encoder.null_text {
+                feature.push_name(out);
+                out.extend_from_slice(null_text);
             }
         }
-        for (field, value) in [(&encoder.as_of, as_of_ms), (&encoder.computed_at, computed_at_ms)] {
-            out.extend_from_slice(field);
-            resp::push_bulk(out, itoa::Buffer::new().format(value).as_bytes());
-        }
+        out.extend_from_slice(&self.bookkeeping);
         if !self.removed.is_empty() {
             resp::push_array(out, 2 + self.removed.len());
-            resp::push_bulk(out, b"HDEL");
-            resp::push_bulk(out, redis_key);
+            out.extend_from_slice(b"$4\r\nHDEL\r\n");
+            out.extend_from_within(name.clone());
             for feature in &self.removed {
-                out.extend_from_slice(&encoder.features[*feature].name);
+                encoder.features[*feature].push_name(out);
             }
         }
-        encoder.push_expire(out, redis_key);
+        out.extend_from_slice(PEXPIRE);
+        out.extend_from_within(name);
+        out.extend_from_slice(&encoder.ttl);
         let mut replies = 2;
         if !self.removed.is_empty() {
             out.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
             // MULTI, three that are queued, EXEC.
             replies = 5;
         }
-        writes.entries.push(Entry { start, end: writes.bytes.len(), replies, key: (name.start, name.end) });
+        let end = out.len();
+        self.row_bytes = self.row_bytes.max(end - start);
+        writes.entries.push(Entry { start, end, replies, key: (text.start, text.end) });
     }
 
     /// Finds the features whose fields have to go, and counts those that get a value.
     fn note_removed(&mut self, row: usize, nulls: Nulls<'_>) -> usize {
         self.removed.clear();
+        let features = &self.encoder.features;
         if self.encoder.null_text.is_some() {
-            return self.features.len();
+            return features.len();
         }
-        let mut present = 0;
-        for (index, column) in self.features.iter().enumerate() {
-            if !column.is_null(row) {
-                present += 1;
-            } else if nulls.may_exist(self.encoder.features[index].column) {
-                self.removed.push(index);
-            }
+        let null = self.block.nulls(row, self.rows, self.encoder, &self.features);
+        let count: u32 = null.iter().map(|word| word.count_ones()).sum();
+        if count > 0 {
+            let goes = |column: usize| is_null(null, column) && nulls.may_exist(column);
+            let removed = features.iter().enumerate().filter(|(_, feature)| goes(feature.column));
+            self.removed.extend(removed.map(|(index, _)| index));
         }
-        present
+        features.len() - count as usize
     }
-}
 
-fn push_value(column: &mut Column<'_>, row: usize, text: &mut Vec<u8>, out: &mut Vec<u8>) {
-    if let Some(bytes) = column.as_bytes(row) {
-        resp::push_bulk(out, bytes);
-    } else {
-        text.clear();
-        column.write(row, text);
-        resp::push_bulk(out, text);
+    /// Has the bookkeeping fields at hand: those of a batch's rows are alike.
+    fn note_times(&mut self, times: [i64; 2]) {
+        if self.times == Some(times) {
+            return;
+        }
+        self.times = Some(times);
+        self.bookkeeping.clear();
+        for (field, time) in [&self.encoder.as_of, &self.encoder.computed_at].into_iter().zip(times) {
+            self.bookkeeping.extend_from_slice(field);
+            number::push_integer(&mut self.bookkeeping, time);
+        }
+    }
+
+    /// Makes room for this row and those that follow it, about as long as it:
+    /// to double the room again and again would copy as much as is written.
+    fn make_room(&self, row: usize, out: &mut Vec<u8>) {
+        if out.capacity() - out.len() < self.row_bytes {
+            let rows = self.row_bytes.saturating_mul(self.rows - row);
+            out.reserve(rows.min(RESERVED_BYTES).max(self.row_bytes));
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! One column of rows as text: the array is told apart once a batch, each
 //! value is then written without looking at its type again.
 
+mod image;
+
 use std::io::Write;
+use std::ops::Range;
 
 use arrow::array::{
     Array, AsArray, BinaryArray, BinaryViewArray, BooleanArray, Decimal32Array, Decimal64Array,
@@ -20,7 +23,10 @@ use arrow::json::EncoderOptions;
 use arrow::json::writer::{NullableEncoder, make_encoder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use crate::sink::base64;
+pub(super) use image::Places;
+
+use super::number;
+use crate::sink::{base64, resp};
 
 /// A column, ready to be written row by row.
 pub(super) struct Column<'a> {
@@ -35,21 +41,32 @@ impl<'a> Column<'a> {
         array: &'a dyn Array,
         json: &'a EncoderOptions,
     ) -> Result<Self, ArrowError> {
-        Ok(Self { nulls: array.logical_nulls(), values: Values::try_new(field, array, json)? })
+        let nulls = array.logical_nulls().filter(|nulls| nulls.null_count() > 0);
+        Ok(Self { nulls, values: Values::try_new(field, array, json)? })
     }
 
     pub(super) fn is_null(&self, row: usize) -> bool {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }
 
-    /// The bytes of a string; other types have to be written as text first.
-    pub(super) fn as_bytes(&self, row: usize) -> Option<&[u8]> {
-        self.values.as_bytes(row)
+    /// Which of at least one and at most 64 rows are NULL, a bit each.
+    pub(super) fn nulls_in(&self, rows: Range<usize>) -> u64 {
+        let Some(nulls) = &self.nulls else { return 0 };
+        let valid = nulls.inner().slice(rows.start, rows.len());
+        let valid = valid.bit_chunks().iter_padded().next().unwrap_or_default();
+        !valid & (u64::MAX >> (64 - rows.len()))
     }
 
     /// Appends the text of a value that is not NULL.
     pub(super) fn write(&mut self, row: usize, out: &mut Vec<u8>) {
         self.values.write(row, out);
+    }
+
+    /// Appends a value that is not NULL as a part of a command. `text` is room
+    /// for texts whose length is not known before.
+    #[inline]
+    pub(super) fn push(&mut self, row: usize, text: &mut Vec<u8>, out: &mut Vec<u8>) {
+        self.values.push(row, text, out);
     }
 }
 
@@ -155,6 +172,38 @@ impl<'a> Values<'a> {
         })
     }
 
+    fn push(&mut self, row: usize, text: &mut Vec<u8>, out: &mut Vec<u8>) {
+        match self {
+            Self::Boolean(array) => {
+                let text: &[u8] = if array.value(row) { b"$4\r\ntrue\r\n" } else { b"$5\r\nfalse\r\n" };
+                out.extend_from_slice(text);
+            }
+            Self::Int8(values) => number::push_integer(out, values[row].into()),
+            Self::Int16(values) => number::push_integer(out, values[row].into()),
+            Self::Int32(values) => number::push_integer(out, values[row].into()),
+            Self::Int64(values) => number::push_integer(out, values[row]),
+            Self::UInt8(values) => number::push_integer(out, values[row].into()),
+            Self::UInt16(values) => number::push_integer(out, values[row].into()),
+            Self::UInt32(values) => number::push_integer(out, values[row].into()),
+            Self::UInt64(values) => number::push_unsigned(out, values[row]),
+            Self::Float16(array) => number::push_shortest(out, array.value(row).to_f32()),
+            Self::Float32(values) => number::push_shortest(out, values[row]),
+            Self::Float64(values) => number::push_float(out, values[row]),
+            Self::Timestamp { values, unit } => number::push_integer(out, epoch_ms(values[row], *unit)),
+            Self::Dictionary { indexes, values } => values.push(indexes[row], text, out),
+            _ => {
+                if let Some(bytes) = self.as_bytes(row) {
+                    resp::push_bulk(out, bytes);
+                } else {
+                    text.clear();
+                    self.write(row, text);
+                    resp::push_bulk(out, text);
+                }
+            }
+        }
+    }
+
+    /// The bytes of a string; other types have to be written as text first.
     fn as_bytes(&self, row: usize) -> Option<&[u8]> {
         match self {
             Self::Utf8(array) => Some(array.value(row).as_bytes()),
@@ -165,6 +214,7 @@ impl<'a> Values<'a> {
         }
     }
 
+    /// As [`Self::push`], without the length.
     fn write(&mut self, row: usize, out: &mut Vec<u8>) {
         match self {
             Self::Null => {}
@@ -227,10 +277,6 @@ fn integer(value: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// The shortest text that reads back to the same number: `5` rather than
-/// `5.0`, and `NaN`, `inf`, `-inf`.
 fn float(value: impl ryu::Float, out: &mut Vec<u8>) {
-    let mut buffer = ryu::Buffer::new();
-    let text = buffer.format(value);
-    out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+    out.extend_from_slice(number::shortest(&mut ryu::Buffer::new(), value));
 }

@@ -1,5 +1,7 @@
 //! What rows become, byte by byte where it matters and as model elsewhere.
 
+mod digests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,6 +104,40 @@ fn nulls_that_may_exist_are_removed_in_a_transaction() {
 }
 
 #[test]
+fn many_rows_fields_and_long_names_and_values() {
+    let long = "l".repeat(150);
+    let names: Vec<String> = (0..70).map(|field| format!("{}_{field}", "n".repeat(field))).collect();
+    let rows = 0..200_i32;
+    let mut columns: Vec<(&str, ArrayRef)> =
+        vec![("id", Arc::new(Int32Array::from_iter_values(rows.clone())))];
+    for (name, field) in names.iter().zip(0..) {
+        let value = |row: i32| (row % (field + 2) != 0).then_some(row * field);
+        columns.push((name, Arc::new(rows.clone().map(value).collect::<Int32Array>())));
+    }
+    columns.push(("text", Arc::new(StringArray::from_iter_values(rows.clone().map(|_| &long)))));
+    let batch = batch(columns);
+    let encoder = Encoder::try_new(&options(&[0]), &batch.schema()).unwrap();
+    for nulls in [Nulls::Absent, Nulls::Unknown] {
+        let mut writes = Writes::default();
+        let mut bound = encoder.bind(&batch).unwrap();
+        // In an order in which blocks of rows are left and come back.
+        for row in rows.clone().map(|row| row * 77 % 200) {
+            bound.set(usize::try_from(row).unwrap(), nulls, 1, i64::from(row), &mut writes).unwrap();
+        }
+        let store = stored(&writes);
+        for row in rows.clone() {
+            let hash = store.hash(&format!("features:card:{row}:txn")).unwrap();
+            for (name, field) in names.iter().zip(0..) {
+                let expected = (row % (field + 2) != 0).then(|| (row * field).to_string());
+                assert_eq!(hash.fields.get(name), expected.as_ref(), "{row} {name}");
+            }
+            assert_eq!(hash.fields["text"], long);
+            assert_eq!(hash.fields[COMPUTED_AT], row.to_string());
+        }
+    }
+}
+
+#[test]
 fn null_can_be_a_text() {
     let rows = cards();
     let options = Options { null_text: Some("null".to_owned()), ..options(&[0]) };
@@ -184,6 +220,7 @@ fn times_are_epoch_milliseconds() {
 #[test]
 fn texts_bytes_and_nested_values() {
     check(StringArray::from(vec!["a b\r\nc"]), "a b\r\nc");
+    check(StringArray::from(vec![""]), "");
     check(
         StringViewArray::from(vec!["long enough to stand outside of the view"]),
         "long enough to stand outside of the view",

@@ -253,7 +253,7 @@ fn split(
             rest.push(conjunct);
             continue;
         }
-        match edge_of(state, &conjunct) {
+        match edge_of(state, &conjunct, |column| column.name == EVENT_TIME) {
             Some(edge) => edges.push(edge),
             None => return Err(not_a_window(&conjunct)),
         }
@@ -272,7 +272,12 @@ fn without_time(expr: Expr) -> Result<Expr, String> {
     if mentions_time(&expr) { Err(not_a_window(&expr)) } else { Ok(expr) }
 }
 
-fn edge_of(state: &SessionState, conjunct: &Expr) -> Option<Edge> {
+/// The edge with which an expression compares an event time, if that is what it does.
+pub fn edge_of(
+    state: &SessionState,
+    conjunct: &Expr,
+    is_event_time: impl Fn(&Column) -> bool,
+) -> Option<Edge> {
     use Comparison::{After, Before, From, Until};
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = conjunct else { return None };
     let (column, edge, comparison) = match (op, mentions_time(right)) {
@@ -287,8 +292,8 @@ fn edge_of(state: &SessionState, conjunct: &Expr) -> Option<Edge> {
         _ => return None,
     };
     let resolution = window::window_placeholder(edge)?;
-    let is_event_time = |part: &Expr| matches!(part, Expr::Column(column) if column.name == EVENT_TIME);
-    let shift = fixed_shift(state, column, is_event_time)?;
+    let is_time = |part: &Expr| matches!(part, Expr::Column(column) if is_event_time(column));
+    let shift = fixed_shift(state, column, is_time)?;
     let now = fixed_shift(state, edge, is_window)?;
     Some(Edge { comparison, window: Window { length: shift.checked_sub(now)?, resolution } })
 }
@@ -345,7 +350,8 @@ fn order_as_in_log(function: &mut AggregateFunction, single: bool) {
     }
 }
 
-fn is_window(expr: &Expr) -> bool {
+/// Whether an expression is a window's `now()`.
+pub fn is_window(expr: &Expr) -> bool {
     matches!(expr, Expr::Placeholder(Placeholder { id, .. }) if id.starts_with(NOW))
 }
 

@@ -1,6 +1,6 @@
 //! Whether a plan leaves entities apart: from the key among its output columns
-//! down to the aggregates over streams, every node must give an entity's rows
-//! from that entity's rows alone.
+//! down to the aggregates over streams, or further down to the streams
+//! themselves, every node must give an entity's rows from that entity's rows alone.
 //!
 //! On the way down a node is asked for a set of its output columns, each of
 //! which has the entity's key or NULL, and never all of them NULL. It is one
@@ -11,19 +11,34 @@ use std::collections::BTreeSet;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType};
 use datafusion::logical_expr::expr::WindowFunction;
-use datafusion::logical_expr::logical_plan::{Aggregate, Distinct, Join};
+use datafusion::logical_expr::logical_plan::{Aggregate, Distinct, Join, TableScan};
 use datafusion::logical_expr::{Case, Expr, ExprSchemable, GroupingSet, LogicalPlan};
 
 use super::leaf::short;
 
 type Columns = BTreeSet<usize>;
 
+/// What a walk ends at, each with the column that is the entity.
+enum Ends<'a, 'b> {
+    /// Aggregates over one stream; the column is a grouping column.
+    Leaves(&'b mut Vec<(&'a Aggregate, usize)>),
+    /// Streams.
+    Scans(&'b mut Vec<(&'a TableScan, usize)>),
+}
+
 /// The plan's leaves, each with the grouping column that is the entity, in the
 /// order of a walk from the top, left before right.
 pub fn leaves(plan: &LogicalPlan, entity: usize) -> Result<Vec<(&Aggregate, usize)>, String> {
     let mut leaves = Vec::new();
-    descend(plan, &Columns::from([entity]), &mut leaves)?;
+    descend(plan, &Columns::from([entity]), &mut Ends::Leaves(&mut leaves))?;
     Ok(leaves)
+}
+
+/// The plan's readings of streams, each with the column that is the entity.
+pub fn scans(plan: &LogicalPlan, entity: usize) -> Result<Vec<(&TableScan, usize)>, String> {
+    let mut scans = Vec::new();
+    descend(plan, &Columns::from([entity]), &mut Ends::Scans(&mut scans))?;
+    Ok(scans)
 }
 
 /// Whether nothing but filters and projections stands between an aggregate and
@@ -41,26 +56,23 @@ pub fn is_leaf(aggregate: &Aggregate) -> bool {
     }
 }
 
-fn descend<'a>(
-    plan: &'a LogicalPlan,
-    wanted: &Columns,
-    leaves: &mut Vec<(&'a Aggregate, usize)>,
-) -> Result<(), String> {
+fn descend<'a>(plan: &'a LogicalPlan, wanted: &Columns, ends: &mut Ends<'a, '_>) -> Result<(), String> {
     if has_subquery(plan) {
         return Err(format!("a subquery is computed over all entities: {}", node(plan)));
     }
     match plan {
-        LogicalPlan::Aggregate(aggregate) if is_leaf(aggregate) => {
-            let own: Vec<usize> = wanted.iter().copied().collect();
-            match own.as_slice() {
-                [entity] if *entity < aggregate.group_expr.len() && !has_grouping_sets(aggregate) => {
-                    leaves.push((aggregate, *entity));
-                    Ok(())
-                }
-                _ => Err(format!("the view's key is no grouping column of {}", node(plan))),
-            }
-        }
         LogicalPlan::Aggregate(aggregate) => {
+            if let Ends::Leaves(leaves) = ends
+                && is_leaf(aggregate)
+            {
+                return match only(wanted) {
+                    Some(entity) if entity < aggregate.group_expr.len() && !has_grouping_sets(aggregate) => {
+                        leaves.push((aggregate, entity));
+                        Ok(())
+                    }
+                    _ => Err(format!("the view's key is no grouping column of {}", node(plan))),
+                };
+            }
             if has_grouping_sets(aggregate) {
                 return Err(format!("grouping sets: {}", node(plan)));
             }
@@ -73,7 +85,7 @@ fn descend<'a>(
                         .ok_or_else(|| format!("groups of several entities: {}", node(plan)))?,
                 );
             }
-            descend(&aggregate.input, &below, leaves)
+            descend(&aggregate.input, &below, ends)
         }
         LogicalPlan::Projection(projection) => {
             let mut below = Columns::new();
@@ -84,12 +96,12 @@ fn descend<'a>(
                     columns.ok_or_else(|| format!("the key is computed: {}", short(&expr.to_string())))?,
                 );
             }
-            descend(&projection.input, &below, leaves)
+            descend(&projection.input, &below, ends)
         }
-        LogicalPlan::SubqueryAlias(alias) => descend(&alias.input, wanted, leaves),
-        LogicalPlan::Filter(filter) => descend(&filter.input, wanted, leaves),
-        LogicalPlan::Sort(sort) if sort.fetch.is_none() => descend(&sort.input, wanted, leaves),
-        LogicalPlan::Distinct(Distinct::All(input)) => descend(input, wanted, leaves),
+        LogicalPlan::SubqueryAlias(alias) => descend(&alias.input, wanted, ends),
+        LogicalPlan::Filter(filter) => descend(&filter.input, wanted, ends),
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => descend(&sort.input, wanted, ends),
+        LogicalPlan::Distinct(Distinct::All(input)) => descend(input, wanted, ends),
         LogicalPlan::Window(window) => {
             let input = window.input.as_ref();
             let width = input.schema().fields().len();
@@ -99,16 +111,33 @@ fn descend<'a>(
             if !keeps_apart || wanted.iter().any(|column| *column >= width) {
                 return Err(format!("a window function over several entities: {}", node(plan)));
             }
-            descend(input, wanted, leaves)
+            descend(input, wanted, ends)
         }
-        LogicalPlan::Union(union) => union.inputs.iter().try_for_each(|input| descend(input, wanted, leaves)),
-        LogicalPlan::Join(join) => descend_join(plan, join, wanted, leaves),
-        LogicalPlan::TableScan(scan) => Err(format!(
-            "events of stream `{}` are used one by one, not only in aggregates",
-            scan.table_name.table()
-        )),
+        LogicalPlan::Union(union) => union.inputs.iter().try_for_each(|input| descend(input, wanted, ends)),
+        LogicalPlan::Join(join) => descend_join(plan, join, wanted, ends),
+        LogicalPlan::TableScan(scan) => descend_scan(scan, wanted, ends),
         other => Err(format!("rows of several entities meet: {}", node(other))),
     }
+}
+
+fn descend_scan<'a>(scan: &'a TableScan, wanted: &Columns, ends: &mut Ends<'a, '_>) -> Result<(), String> {
+    let stream = scan.table_name.table();
+    let Ends::Scans(scans) = ends else {
+        return Err(format!("events of stream `{stream}` are used one by one, not only in aggregates"));
+    };
+    if scan.fetch.is_some() {
+        return Err(format!("a limit on the events of stream `{stream}`"));
+    }
+    let Some(column) = only(wanted) else {
+        return Err(format!("the key is put together from several columns of stream `{stream}`"));
+    };
+    scans.push((scan, column));
+    Ok(())
+}
+
+/// The one column of a set, if there is one.
+fn only(columns: &Columns) -> Option<usize> {
+    columns.first().copied().filter(|_| columns.len() == 1)
 }
 
 /// A join keeps entities apart when it compares their keys.
@@ -123,7 +152,7 @@ fn descend_join<'a>(
     plan: &LogicalPlan,
     join: &'a Join,
     wanted: &Columns,
-    leaves: &mut Vec<(&'a Aggregate, usize)>,
+    ends: &mut Ends<'a, '_>,
 ) -> Result<(), String> {
     use JoinType::{Full, Inner, Left, LeftAnti, LeftMark, LeftSemi, Right, RightAnti, RightMark, RightSemi};
     let width = join.left.schema().fields().len();
@@ -162,8 +191,8 @@ fn descend_join<'a>(
         if let (Some(left), Some(right)) =
             (below(by_left, &left, on_left, &join.left), below(by_right, &right, on_right, &join.right))
         {
-            descend(&join.left, &left, leaves)?;
-            return descend(&join.right, &right, leaves);
+            descend(&join.left, &left, ends)?;
+            return descend(&join.right, &right, ends);
         }
     }
     Err(format!("a join that does not compare the key: {}", node(plan)))

@@ -9,19 +9,15 @@
 //!       2k    2k+1   2k+2   2k+3  2k+4
 //! ```
 //! When all edges are of one kind, a multiple goes with the tile that it is
-//! never cut from. A coarser tile has the number of the first fine one in it.
+//! never cut from.
 //!
-//! Base aggregates whose windows reach about as far back are kept together in a
-//! [`Stratum`]: the state of a five-minute window is not kept for a day.
+//! Aggregates that are seen through the same edges are a [`Pane`]. Each has
+//! tiles of its own: as fine as its edges move, as far back as they reach.
 
-use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::leaf::{Comparison, Edge, Leaf, gcd, grain};
 use crate::time::{EventTime, Span};
-
-/// Base aggregates are kept together when the longest reaches at most this many
-/// times as far as the shortest: each stratum costs a pass over every batch.
-const REACH_RATIO: i64 = 8;
 
 /// What happens to events exactly between two tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +38,7 @@ pub struct Numbering {
 }
 
 impl Numbering {
-    fn of(edges: &BTreeSet<Edge>) -> Self {
+    fn of(edges: &[Edge]) -> Self {
         let size = edges.iter().fold(0, |size, edge| gcd(size, grain(*edge).0)).max(1);
         let closes = |edge: &Edge| matches!(edge.comparison, Comparison::After | Comparison::Until);
         let between = if edges.iter().all(closes) {
@@ -55,7 +51,7 @@ impl Numbering {
         Self { size, between }
     }
 
-    /// The finest tiles' size.
+    /// How much event time a tile has.
     pub const fn size(self) -> Span {
         Span(self.size)
     }
@@ -74,146 +70,102 @@ impl Numbering {
     }
 
     /// The number of an edge, which lies at a multiple of the size.
-    pub fn edge(self, edge: Edge, clock: EventTime) -> i64 {
+    fn edge(self, edge: Edge, clock: EventTime) -> i64 {
         edge.at(clock).micros().div_euclid(self.size).saturating_mul(2)
     }
 }
 
-/// Whether a tile is on the inner side of an edge with this number.
-pub const fn keeps(comparison: Comparison, edge: i64, tile: i64) -> bool {
-    match comparison {
-        Comparison::After => tile > edge,
-        Comparison::From => tile >= edge,
-        Comparison::Before => tile < edge,
-        Comparison::Until => tile <= edge,
-    }
-}
-
-/// A size of tiles.
+/// Aggregates seen through the same edges.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Level {
-    /// How many of the finest tiles one of these is.
-    pub ratio: i64,
-    /// Tiles that all of these edges have passed can have this size: no other cuts it.
-    pub passed: Vec<Edge>,
-}
-
-impl Level {
-    /// The number that a fine tile has at this level.
-    pub const fn coarse(&self, tile: i64) -> i64 {
-        let multiple = tile.div_euclid(2);
-        if tile.rem_euclid(2) == 0 && multiple.rem_euclid(self.ratio) == 0 {
-            return tile;
-        }
-        multiple.div_euclid(self.ratio).saturating_mul(self.ratio).saturating_mul(2).saturating_add(1)
-    }
-}
-
-/// Base aggregates that are kept together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stratum {
-    /// Which of [`Leaf::bases`].
-    pub bases: Vec<usize>,
+pub struct Pane {
+    /// The edges that decide; those that others never let decide are left out.
+    edges: Vec<Edge>,
     /// How its tiles are numbered.
     pub numbering: Numbering,
-    /// Every edge that can cut its tiles.
-    pub edges: BTreeSet<Edge>,
-    /// Sizes of tiles, the finest first.
-    pub levels: Vec<Level>,
-    /// Sets of lower edges: a tile is needed while some set is behind it as a whole.
-    reaches: BTreeSet<Vec<Edge>>,
 }
 
-/// What a stratum's tiles are to be at some clock.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Boundaries {
-    /// Tiles before this one are not needed any more.
-    pub floor: i64,
-    /// For each level but the finest: tiles before this one belong to it.
-    pub coarser: Vec<i64>,
-}
+impl Pane {
+    fn of(mut edges: Vec<Edge>) -> Self {
+        edges.sort_unstable();
+        edges.dedup();
+        let all = edges.clone();
+        edges.retain(|edge| !all.iter().any(|other| other != edge && implies(*other, *edge)));
+        Self { numbering: Numbering::of(&edges), edges }
+    }
 
-impl Stratum {
-    /// Where its tiles end and become coarser, at the time of the events themselves.
-    pub fn boundaries(&self, clock: EventTime) -> Boundaries {
-        let number = |edge: &Edge| self.numbering.edge(*edge, clock);
-        let floor = self.reaches.iter().filter_map(|reach| reach.iter().map(number).max()).min();
-        let coarser = self.levels[1..]
-            .iter()
-            .map(|level| {
-                let passed = level.passed.iter().map(number).min().unwrap_or(i64::MIN);
-                // Only tiles that are passed as a whole.
-                passed.div_euclid(2).div_euclid(level.ratio).saturating_mul(level.ratio).saturating_mul(2)
-            })
-            .collect();
-        Boundaries { floor: floor.unwrap_or(i64::MIN), coarser }
+    /// The tiles that are inside at a clock.
+    pub fn inside(&self, clock: EventTime) -> Range<i64> {
+        let mut inside = i64::MIN..i64::MAX;
+        for edge in &self.edges {
+            let number = self.numbering.edge(*edge, clock);
+            match edge.comparison {
+                Comparison::After => inside.start = inside.start.max(number.saturating_add(1)),
+                Comparison::From => inside.start = inside.start.max(number),
+                Comparison::Before => inside.end = inside.end.min(number),
+                Comparison::Until => inside.end = inside.end.min(number.saturating_add(1)),
+            }
+        }
+        inside
+    }
+
+    /// The first tile that may be needed at this clock of the events or later.
+    pub fn floor(&self, clock: EventTime) -> i64 {
+        self.inside(clock).start
+    }
+
+    /// How far back it reaches.
+    pub fn reach(&self) -> Span {
+        let lower = self.edges.iter().filter(|edge| edge.comparison.is_lower());
+        lower.map(|edge| edge.window.span()).min().unwrap_or_default()
+    }
+
+    /// Whether tiles leave it only, and none enters but by being new.
+    pub fn is_open(&self) -> bool {
+        self.edges.iter().all(|edge| edge.comparison.is_lower())
+    }
+
+    /// Tiles that are inside at one clock and not at the other, in at most two ranges.
+    pub fn crossed(&self, before: EventTime, now: EventTime) -> [Range<i64>; 2] {
+        let (before, now) = (self.inside(before), self.inside(now));
+        let between = |one: i64, other: i64| one.min(other)..one.max(other);
+        [between(before.start, now.start), between(before.end, now.end)]
     }
 }
 
-/// How far back a set of lower edges that hold together reaches.
-fn reach(edges: &[Edge]) -> i64 {
-    edges.iter().map(|edge| edge.window.length).min().unwrap_or(i64::MAX)
+/// Whether what is inside of one edge is inside of the other at every clock.
+fn implies(edge: Edge, other: Edge) -> bool {
+    if edge.comparison.is_lower() != other.comparison.is_lower() {
+        return false;
+    }
+    let (later, earlier) = if edge.comparison.is_lower() { (edge, other) } else { (other, edge) };
+    let ahead = earlier.window.length.saturating_sub(later.window.length);
+    if edge.window.resolution == other.window.resolution && edge.comparison == other.comparison {
+        return ahead >= 0;
+    }
+    // An edge lies less than a step ahead of where it would be without steps.
+    ahead >= earlier.window.resolution.0
 }
 
-/// Divides a leaf's base aggregates by how far back they reach. The first
-/// stratum has every event of the leaf, and so says which groups there are.
-pub fn strata(leaf: &Leaf) -> Vec<Stratum> {
-    let lower = |edges: &[Edge]| {
-        let all = edges.iter().chain(&leaf.bounds).copied();
-        let mut lower: Vec<Edge> = all.filter(|edge| edge.comparison.is_lower()).collect();
-        lower.sort_unstable();
-        lower.dedup();
-        lower
-    };
-    let reaches: Vec<(usize, Vec<Edge>)> =
-        leaf.aggregates.iter().map(|seen| (seen.base, lower(&seen.edges))).collect();
-    let furthest = |base: usize| {
-        reaches.iter().filter(|(of, _)| *of == base).map(|(_, edges)| reach(edges)).max().unwrap_or(0)
-    };
-    let mut bases: Vec<usize> = (0..leaf.bases.len()).collect();
-    bases.sort_by_key(|base| std::cmp::Reverse(furthest(*base)));
-    let mut parts: Vec<(i64, Vec<usize>)> = vec![(reach(&lower(&[])), Vec::new())];
-    for base in bases {
-        let reach = furthest(base);
-        let fits = |(longest, _): &(i64, Vec<usize>)| reach.saturating_mul(REACH_RATIO) >= *longest;
-        if parts.last().is_some_and(fits)
-            && let Some((_, part)) = parts.last_mut()
-        {
-            part.push(base);
-        } else {
-            parts.push((reach, vec![base]));
-        }
-    }
-    let stratum = |(index, (_, bases)): (usize, (i64, Vec<usize>))| {
-        let of_bases = leaf.aggregates.iter().filter(|seen| bases.contains(&seen.base));
-        let mut edges: BTreeSet<Edge> = leaf.bounds.iter().copied().collect();
-        edges.extend(of_bases.flat_map(|seen| seen.edges.iter().copied()));
-        let own = reaches.iter().filter(|(base, _)| bases.contains(base)).map(|(_, edges)| edges.clone());
-        let mut reaches: BTreeSet<Vec<Edge>> = own.collect();
-        if index == 0 {
-            reaches.insert(lower(&[]));
-        }
-        let numbering = Numbering::of(&edges);
-        let levels = levels(&edges, numbering.size);
-        Stratum { bases, numbering, edges, levels, reaches }
-    };
-    parts.into_iter().enumerate().map(stratum).collect()
+/// The panes of a leaf, and of each of its aggregates which pane it belongs to.
+/// The first pane has every event of the leaf, and so says which groups there are.
+pub fn panes(leaf: &Leaf) -> (Vec<Pane>, Vec<usize>) {
+    let mut panes = vec![Pane::of(leaf.bounds.clone())];
+    let places = leaf.aggregates.iter().map(|seen| {
+        let pane = Pane::of(leaf.bounds.iter().chain(&seen.edges).copied().collect());
+        panes.iter().position(|known| *known == pane).unwrap_or_else(|| {
+            panes.push(pane);
+            panes.len() - 1
+        })
+    });
+    let places = places.collect();
+    (panes, places)
 }
 
-/// As edges pass, from the latest to the earliest, those that are left may all
-/// be multiples of something longer.
-fn levels(edges: &BTreeSet<Edge>, size: i64) -> Vec<Level> {
-    let mut by_age: Vec<Edge> = edges.iter().copied().collect();
-    by_age.sort_by_key(|edge| edge.window.length);
-    let mut levels = vec![Level { ratio: 1, passed: Vec::new() }];
-    for count in 1..by_age.len() {
-        let (passed, left) = by_age.split_at(count);
-        let ratio = left.iter().fold(0, |size, edge| gcd(size, grain(*edge).0)).max(1) / size;
-        if levels.last().is_some_and(|level| level.ratio < ratio) {
-            levels.push(Level { ratio, passed: passed.to_vec() });
-        }
-    }
-    levels
+/// Edges each of which counts for itself: a pane of each, and the one numbering that all of them have.
+pub fn apart(edges: impl IntoIterator<Item = Edge>) -> (Numbering, Vec<Pane>) {
+    let edges: Vec<Edge> = edges.into_iter().collect();
+    let numbering = Numbering::of(&edges);
+    (numbering, edges.into_iter().map(|edge| Pane { edges: vec![edge], numbering }).collect())
 }
 
 #[cfg(test)]
@@ -227,34 +179,22 @@ mod tests {
         Edge { comparison, window: Window { length: length * SECOND, resolution: Span(resolution * SECOND) } }
     }
 
-    /// Numbers compare as times do, at every level.
+    /// Numbers compare as times do.
     #[track_caller]
     fn check(edges: &[Edge]) {
-        let set: BTreeSet<Edge> = edges.iter().copied().collect();
-        let numbering = Numbering::of(&set);
-        let levels = levels(&set, numbering.size);
+        let pane = Pane::of(edges.to_vec());
         for clock in [999_999_000_000, 1_000_000_000_000, 1_000_000_000_001, 1_000_000_500_000] {
             let clock = EventTime(clock);
+            let inside = pane.inside(clock);
             for time in (-12_000_000..2_000_000).step_by(250_000).flat_map(|at| [at - 1, at, at + 1]) {
                 let time = clock.micros() + time;
-                for edge in edges {
-                    let number = numbering.edge(*edge, clock);
-                    let is_inside = match edge.comparison {
-                        Comparison::After => time > edge.at(clock).micros(),
-                        Comparison::From => time >= edge.at(clock).micros(),
-                        Comparison::Before => time < edge.at(clock).micros(),
-                        Comparison::Until => time <= edge.at(clock).micros(),
-                    };
-                    let tile = numbering.number(time);
-                    assert_eq!(keeps(edge.comparison, number, tile), is_inside, "{edge:?} at {time}");
-                    for level in &levels {
-                        if !level.passed.contains(edge) {
-                            let tile = level.coarse(tile);
-                            let keeps = keeps(edge.comparison, number, tile);
-                            assert_eq!(keeps, is_inside, "{edge:?} at {time}, coarse");
-                        }
-                    }
-                }
+                let is_inside = edges.iter().all(|edge| match edge.comparison {
+                    Comparison::After => time > edge.at(clock).micros(),
+                    Comparison::From => time >= edge.at(clock).micros(),
+                    Comparison::Before => time < edge.at(clock).micros(),
+                    Comparison::Until => time <= edge.at(clock).micros(),
+                });
+                assert_eq!(inside.contains(&pane.numbering.number(time)), is_inside, "{edges:?} at {time}");
             }
         }
     }
@@ -267,13 +207,18 @@ mod tests {
         check(&[edge(From, 1, 1), edge(Before, 0, 1), edge(From, 10, 2)]);
         check(&[edge(From, 1, 1), edge(Until, 0, 1), edge(After, 10, 5)]);
         check(&[edge(After, 3, 2), edge(Before, -1, 2)]);
+        check(&[edge(After, 3, 2), edge(After, 4, 5), edge(Until, 1, 1), edge(Until, 0, 2)]);
+        check(&[edge(After, 4, 1), edge(From, 4, 1), edge(Before, 1, 1), edge(Until, 1, 1)]);
     }
 
     #[test]
-    fn what_only_longer_windows_hold_becomes_coarser() {
-        let edges = BTreeSet::from([edge(Comparison::After, 300, 1), edge(Comparison::After, 86_400, 60)]);
-        let levels = levels(&edges, SECOND);
-        assert_eq!(levels.iter().map(|level| level.ratio).collect::<Vec<_>>(), [1, 60]);
-        assert_eq!(levels[1].passed, [edge(Comparison::After, 300, 1)]);
+    fn an_edge_that_never_decides_is_left_out() {
+        use Comparison::{After, From, Until};
+        let minutes = edge(After, 300, 1);
+        assert_eq!(Pane::of(vec![minutes, edge(After, 86_400, 60)]).edges, [minutes]);
+        assert_eq!(Pane::of(vec![minutes, edge(After, 301, 60)]).edges.len(), 2);
+        assert_eq!(Pane::of(vec![edge(From, 300, 1), minutes]).edges.len(), 2);
+        let hour_ago = edge(Until, 3600, 1);
+        assert_eq!(Pane::of(vec![hour_ago, edge(Until, 0, 60)]).edges, [hour_ago]);
     }
 }

@@ -10,7 +10,7 @@ pub struct Template {
     pub sql: &'static str,
 }
 
-const fn view(name: &'static str, header: &'static str, sql: &'static str) -> Template {
+pub const fn view(name: &'static str, header: &'static str, sql: &'static str) -> Template {
     Template { name, key: "card_id", header, sql }
 }
 

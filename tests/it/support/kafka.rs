@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use super::child::{Guarded, guarded};
 use super::client::Client;
 use super::ports::free_port;
+use super::secure::Security;
 use super::{INSTALL, PATIENCE, eventually};
 
 /// Names the cluster; any will do.
@@ -61,9 +62,21 @@ impl KafkaBroker {
     /// When Kafka or Java are missing, with how to install them, and when the
     /// broker does not start.
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// A broker that has, beside its open listener, those of `security`.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_secure(security: &Security) -> Self {
+        Self::start_with(Some(security))
+    }
+
+    fn start_with(security: Option<&Security>) -> Self {
         let mut last = None;
         for _ in 0..START_ATTEMPTS {
-            let mut broker = Self::format();
+            let mut broker = Self::format(security);
             match broker.run() {
                 Ok(()) => return broker,
                 Err(status) => last = Some((status, broker.printed())),
@@ -102,16 +115,17 @@ impl KafkaBroker {
     }
 
     /// Chooses ports and makes the data directory.
-    fn format() -> Self {
+    fn format(security: Option<&Security>) -> Self {
         let directory = TempDir::with_prefix("windrow-kafka-").expect("makes a temporary directory");
         let (port, controller_port) = (free_port(), free_port());
-        let properties = properties(directory.path(), port, controller_port);
+        let properties = properties(directory.path(), port, controller_port, security);
         fs::write(directory.path().join("server.properties"), properties).expect("writes server.properties");
 
         let broker = Self { java: java(), classpath: classpath(), port, process: None, directory };
         let formatted = Command::new(&broker.java)
             .args(broker.arguments("kafka.tools.StorageTool"))
             .args(["format", "-t", CLUSTER_ID, "-c", "server.properties"])
+            .args(security.into_iter().flat_map(Security::format_arguments))
             .current_dir(broker.directory.path())
             .output()
             .unwrap_or_else(|error| panic!("could not start {}: {error}: {INSTALL}", broker.java.display()));
@@ -159,15 +173,16 @@ impl KafkaBroker {
 /// One node for tests: every replication factor 1, nothing is ever deleted,
 /// event times far from today are accepted, and members that were killed are
 /// noticed within seconds.
-fn properties(directory: &Path, port: u16, controller_port: u16) -> String {
+fn properties(directory: &Path, port: u16, controller_port: u16, security: Option<&Security>) -> String {
+    let (listeners, protocols, more) = security.map(Security::properties).unwrap_or_default();
     format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port}{listeners},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{listeners}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
 inter.broker.listener.name=PLAINTEXT
 log.dirs={}/data
 num.network.threads=2
@@ -191,7 +206,7 @@ group.consumer.min.session.timeout.ms=1000
 group.consumer.session.timeout.ms=6000
 group.consumer.min.heartbeat.interval.ms=500
 group.consumer.heartbeat.interval.ms=1000
-",
+{more}",
         directory.display()
     )
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::ProptestConfig;
 
 pub mod avro;
+pub mod certificates;
 pub mod child;
 pub mod client;
 pub mod cluster;
@@ -21,6 +22,7 @@ pub mod ports;
 pub mod process;
 pub mod redis;
 pub mod registry;
+pub mod secure;
 pub mod sentinel;
 
 /// How long a test waits for what takes a second on an idle machine.

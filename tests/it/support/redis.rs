@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use redis::{Cmd, FromRedisValue};
 use tempfile::TempDir;
 
+use super::certificates;
 use super::child::{Guarded, guarded};
 use super::ports::free_port;
 use super::{INSTALL, PATIENCE, eventually};
@@ -96,7 +97,7 @@ impl RedisServer {
             let directory = TempDir::with_prefix("windrow-redis-").expect("makes a temporary directory");
             let (port, tls_port) = (free_port(), free_port());
             if options.tls {
-                make_certificates(directory.path());
+                certificates::make(directory.path());
             }
             let configuration = configuration(&options, directory.path(), port, tls_port);
             fs::write(directory.path().join("redis.conf"), configuration).expect("writes redis.conf");
@@ -256,33 +257,9 @@ fn configuration(options: &Options, directory: &Path, port: u16, tls_port: u16) 
     }
     if options.tls {
         lines.push(format!("tls-port {tls_port}"));
-        let rest = ["tls-cert-file redis.crt", "tls-key-file redis.key", "tls-ca-cert-file ca.crt"];
+        let rest = ["tls-cert-file server.crt", "tls-key-file server.key", "tls-ca-cert-file ca.crt"];
         lines.extend(rest.map(str::to_owned));
         lines.push("tls-auth-clients no".to_owned());
     }
     lines.join("\n") + "\n"
-}
-
-/// An authority (`ca.crt`) and a certificate that it signed for loopback
-/// (`redis.crt`, `redis.key`).
-fn make_certificates(directory: &Path) {
-    let extensions = "basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n\
-                      subjectAltName=DNS:localhost,IP:127.0.0.1\n";
-    fs::write(directory.join("extensions"), extensions).expect("writes the extensions");
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    let steps = [
-        format!("req -x509 {key} -keyout ca.key -out ca.crt -days 2 -subj /CN=windrow-tests"),
-        format!("req {key} -keyout redis.key -out redis.csr -subj /CN=localhost"),
-        "x509 -req -in redis.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 \
-         -extfile extensions -out redis.crt"
-            .to_owned(),
-    ];
-    for step in steps {
-        let made = Command::new("openssl")
-            .args(step.split(' '))
-            .current_dir(directory)
-            .output()
-            .unwrap_or_else(|error| panic!("could not start openssl: {error}: {INSTALL}"));
-        assert!(made.status.success(), "openssl {step}:\n{}", String::from_utf8_lossy(&made.stderr));
-    }
 }

@@ -4,13 +4,19 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
+use super::certificates;
 use super::ports::free_port;
 
 /// How long a client may take to send its request.
@@ -21,8 +27,16 @@ const REQUEST: Duration = Duration::from_secs(10);
 pub struct Registry {
     port: u16,
     state: Arc<Mutex<State>>,
+    tls: Option<Tls>,
 
     listening: Option<Listening>,
+}
+
+/// What it answers with over HTTPS.
+#[derive(Debug)]
+struct Tls {
+    config: Arc<ServerConfig>,
+    directory: TempDir,
 }
 
 #[derive(Debug)]
@@ -34,24 +48,41 @@ struct Listening {
 impl Registry {
     /// A registry that asks for no credentials.
     pub fn start() -> Self {
-        Self::start_with(None)
+        Self::start_with(None, None)
     }
 
     /// A registry that answers 401 to all but this user.
     pub fn start_with_credentials(user: &str, password: &str) -> Self {
-        Self::start_with(Some(format!("Basic {}", base64(format!("{user}:{password}").as_bytes()))))
+        Self::start_with(Some(authorization(user, password)), None)
     }
 
-    fn start_with(authorization: Option<String>) -> Self {
-        let state = State { authorization, ..State::default() };
-        let mut registry = Self { port: free_port(), state: Arc::new(Mutex::new(state)), listening: None };
+    /// The same over HTTPS, with a certificate that [`Self::ca_file`] vouches for.
+    pub fn start_with_tls(user: &str, password: &str) -> Self {
+        let directory = TempDir::with_prefix("windrow-registry-").expect("makes a temporary directory");
+        certificates::make(directory.path());
+        let tls = Tls { config: server_config(directory.path()), directory };
+        Self::start_with(Some(authorization(user, password)), Some(tls))
+    }
+
+    fn start_with(authorization: Option<String>, tls: Option<Tls>) -> Self {
+        let state = Arc::new(Mutex::new(State { authorization, ..State::default() }));
+        let mut registry = Self { port: free_port(), state, tls, listening: None };
         registry.start_again();
         registry
     }
 
     /// Where it is, for `--schema-registry-url`.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    /// The certificate of the authority that signed its own.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn ca_file(&self) -> PathBuf {
+        self.tls.as_ref().expect("the registry has TLS").directory.path().join("ca.crt")
     }
 
     /// Registers a schema as a producer would; returns its id. A text that the
@@ -90,14 +121,15 @@ impl Registry {
         let listener = TcpListener::bind(("127.0.0.1", self.port)).expect("the port is free");
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, state) = (Arc::clone(&stop), Arc::clone(&self.state));
+        let tls = self.tls.as_ref().map(|tls| Arc::clone(&tls.config));
         let thread = thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::Acquire) {
                     return;
                 }
-                let state = Arc::clone(&state);
+                let (state, tls) = (Arc::clone(&state), tls.clone());
                 // A client that breaks off is its own business.
-                thread::spawn(move || stream.and_then(|stream| serve(stream, &state)).ok());
+                thread::spawn(move || stream.and_then(|stream| accept(stream, tls, &state)).ok());
             }
         });
         self.listening = Some(Listening { stop, thread });
@@ -203,10 +235,40 @@ struct Request {
     body: Value,
 }
 
-/// Answers one request and closes the connection.
-fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+/// The header by which a client says who it is.
+pub fn authorization(user: &str, password: &str) -> String {
+    format!("Basic {}", base64(format!("{user}:{password}").as_bytes()))
+}
+
+fn server_config(directory: &Path) -> Arc<ServerConfig> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(directory.join("server.crt"))
+        .expect("the certificate was just made")
+        .collect();
+    let key = PrivateKeyDer::from_pem_file(directory.join("server.key")).expect("so was its key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has what TLS 1.3 needs")
+        .with_no_client_auth()
+        .with_single_cert(certificates.expect("the file holds certificates"), key)
+        .expect("the key is the certificate's");
+    Arc::new(config)
+}
+
+fn accept(stream: TcpStream, tls: Option<Arc<ServerConfig>>, state: &Mutex<State>) -> std::io::Result<()> {
     stream.set_read_timeout(Some(REQUEST))?;
-    let request = read_request(&stream)?;
+    match tls {
+        None => serve(stream, state),
+        Some(config) => {
+            let connection = ServerConnection::new(config).map_err(std::io::Error::other)?;
+            serve(StreamOwned::new(connection, stream), state)
+        }
+    }
+}
+
+/// Answers one request and closes the connection.
+fn serve(mut stream: impl Read + Write, state: &Mutex<State>) -> std::io::Result<()> {
+    let request = read_request(&mut stream)?;
     if request.method.is_empty() {
         return Ok(());
     }
@@ -217,10 +279,11 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    stream.write_all((head + &body).as_bytes())
+    stream.write_all((head + &body).as_bytes())?;
+    stream.flush()
 }
 
-fn read_request(stream: &TcpStream) -> std::io::Result<Request> {
+fn read_request(stream: &mut impl Read) -> std::io::Result<Request> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;

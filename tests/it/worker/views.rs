@@ -29,7 +29,7 @@ const fn by_card(name: &'static str, sql: &'static str) -> Template {
     Template { name, key: "card", header: "", sql, single: false }
 }
 
-pub static TEMPLATES: [Template; 10] = [
+pub static TEMPLATES: [Template; 12] = [
     by_card(
         "aggregates",
         "SELECT card,
@@ -98,6 +98,28 @@ pub static TEMPLATES: [Template; 10] = [
          FROM (SELECT card, sum(amount) AS total FROM payments
                WHERE event_time > @1s - INTERVAL '20 minutes' GROUP BY card) AS totals",
     ),
+    by_card(
+        "steps",
+        "SELECT card, count(*) AS n, sum(amount - earlier) AS drift,
+           max(amount) FILTER (WHERE place = 1) AS last,
+           count(*) FILTER (WHERE moment > @1s - INTERVAL '1 minute') AS n_1m
+         FROM (SELECT card, amount, event_time AS moment,
+                 lag(amount) OVER (PARTITION BY card ORDER BY event_time, _offset) AS earlier,
+                 row_number() OVER (PARTITION BY card ORDER BY event_time DESC, _offset DESC) AS place
+               FROM payments WHERE event_time > @1s - INTERVAL '10 minutes') AS steps
+         GROUP BY card",
+    ),
+    Template {
+        name: "last_by_place",
+        key: "place",
+        header: "",
+        sql: "SELECT place, card, amount
+         FROM (SELECT place, card, amount,
+                 row_number() OVER (PARTITION BY place ORDER BY event_time, _partition, _offset) AS standing
+               FROM payments WHERE event_time > @1m - INTERVAL '2 hours') AS ranked
+         WHERE standing = 1",
+        single: true,
+    },
     by_card(
         "delayed",
         "SELECT card, count(*) AS n, sum(amount) AS total

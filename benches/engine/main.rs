@@ -1,0 +1,77 @@
+//! What the engine does in a second, and what it keeps: workers whose windows
+//! are full take batch after batch in, from frames to packed commands.
+//!
+//! States are large and take long to fill, so there is one table, each row of
+//! it measured once; `stages` repeats what is small. An argument picks the
+//! measurements whose names contain it:
+//!
+//! ```text
+//! cargo bench --bench engine -- windows
+//! BENCH_KEPT=10000000 cargo bench --bench engine -- reference
+//! ```
+
+mod fill;
+mod memory;
+mod rivals;
+#[path = "../shipped/mod.rs"]
+mod shipped;
+mod singles;
+mod table;
+mod threads;
+
+use std::cell::OnceCell;
+
+use shipped::CARDS;
+use singles::Paced;
+
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How many cards there are where there are many.
+const MANY_CARDS: u32 = 1_000_000;
+
+/// Events that the reference has to look at, at first and where `BENCH_KEPT` says nothing else.
+const KEPT: [usize; 2] = [1_000_000, 2_000_000];
+
+/// A measurement: its name, and what takes it.
+type Measurement<'a> = (&'a str, &'a dyn Fn());
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == memory::CHILD) {
+        memory::measure();
+        return;
+    }
+    // `cargo bench` says `--bench`.
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-')).map_or("", String::as_str);
+
+    let few: OnceCell<Paced> = OnceCell::new();
+    let few = || few.get_or_init(|| singles::turns(CARDS));
+    let measurements: [Measurement<'_>; 9] = [
+        ("turns", &|| {
+            few();
+        }),
+        ("decode", &singles::decode),
+        ("encode", &singles::encode),
+        ("cards", &|| singles::relate(few(), &singles::turns(MANY_CARDS))),
+        ("windows", &rivals::windows),
+        ("views", &rivals::views),
+        ("reference", &|| {
+            rivals::reference(KEPT[0]);
+            rivals::reference(kept());
+        }),
+        ("workers", &threads::workers),
+        ("memory", &memory::in_child),
+    ];
+    table::begin();
+    for (_, measure) in measurements.iter().filter(|(name, _)| name.contains(filter)) {
+        measure();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how much is measured is no option of the program")]
+fn kept() -> usize {
+    let Ok(text) = std::env::var("BENCH_KEPT") else { return KEPT[1] };
+    text.replace('_', "").parse().expect("BENCH_KEPT is a number of events")
+}

@@ -1,0 +1,5 @@
+-- entitty: card
+-- kye: x
+-- : 
+--
+SELECT card_id FROM transactions

@@ -1,0 +1,3 @@
+-- entity: card
+-- key: card_id
+SELECT 'a FROM transactions /* 

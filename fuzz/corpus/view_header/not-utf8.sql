@@ -1,0 +1,3 @@
+-- entity: ÿþ
+-- key: Ã(
+SELECT í € FROM transactions

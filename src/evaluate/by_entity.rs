@@ -1,0 +1,134 @@
+//! A view's shard in an engine that looks at touched entities only, whichever it is.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::Result;
+use datafusion::execution::SessionState;
+
+use super::Engine;
+use super::keyed::Keyed;
+use super::tiled::Tiled;
+use super::touched::{Outcome, Unusable};
+use crate::time::EventTime;
+use crate::view::FeatureView;
+
+/// See the module.
+pub enum ByEntity {
+    /// From partial aggregates.
+    Tiled(Tiled),
+    /// From events.
+    Keyed(Keyed),
+}
+
+impl ByEntity {
+    /// An empty shard; `None` when the view is not evaluated by entity.
+    /// `decoded` gives the columns of a stream that are decoded.
+    ///
+    /// # Errors
+    /// What DataFusion says; ours, since the view was analysed before.
+    pub async fn try_new(
+        engine: Engine,
+        view: &Arc<FeatureView>,
+        state: &SessionState,
+        decoded: impl Fn(&str) -> SchemaRef,
+    ) -> Result<Option<Self>> {
+        Ok(match (engine, &view.tiling, &view.keying) {
+            (Engine::Tiled, Ok(tiling), _) => {
+                Some(Self::Tiled(Tiled::try_new(view, tiling, state, decoded).await?))
+            }
+            (Engine::Keyed, _, Ok(keying)) => Some(Self::Keyed(Keyed::try_new(view, keying, decoded)?)),
+            _ => None,
+        })
+    }
+
+    /// Another empty shard of the same view.
+    ///
+    /// # Errors
+    /// Only of our own making.
+    pub fn another(&self) -> Result<Self> {
+        match self {
+            Self::Tiled(tiled) => tiled.another().map(Self::Tiled),
+            Self::Keyed(keyed) => keyed.another().map(Self::Keyed),
+        }
+    }
+
+    /// Takes accepted events of a stream's partition in.
+    ///
+    /// # Errors
+    /// Only of our own making: events on which the view fails are counted.
+    pub fn update(&mut self, stream: &str, partition: i32, events: &RecordBatch) -> Result<Unusable> {
+        match self {
+            Self::Tiled(tiled) => tiled.update(stream, partition, events),
+            Self::Keyed(keyed) => keyed.update(stream, partition, events),
+        }
+    }
+
+    /// Forgets what came from a stream's partition: it is given up, or read anew.
+    pub fn forget(&mut self, stream: &str, partition: i32) {
+        match self {
+            Self::Tiled(tiled) => tiled.forget(stream, partition),
+            Self::Keyed(keyed) => keyed.forget(stream, partition),
+        }
+    }
+
+    /// Has the next evaluation look at every entity.
+    pub fn touch_all(&mut self) {
+        match self {
+            Self::Tiled(tiled) => tiled.touch_all(),
+            Self::Keyed(keyed) => keyed.touch_all(),
+        }
+    }
+
+    /// The rows of those entities for which something happened since the last evaluation.
+    ///
+    /// # Errors
+    /// When the view's SQL fails. What is to be evaluated stays so.
+    pub async fn evaluate(&mut self, state: &SessionState, clock: EventTime) -> Result<Outcome> {
+        match self {
+            Self::Tiled(tiled) => tiled.evaluate(state, clock).await,
+            Self::Keyed(keyed) => keyed.evaluate(state, clock).await,
+        }
+    }
+
+    /// Drops what no window holds any more.
+    ///
+    /// # Errors
+    /// Only of our own making.
+    pub fn advance(&mut self, clock: EventTime) -> Result<()> {
+        match self {
+            Self::Tiled(tiled) => tiled.advance(clock),
+            Self::Keyed(keyed) => keyed.advance(clock),
+        }
+    }
+
+    /// Entities known.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Tiled(tiled) => tiled.len(),
+            Self::Keyed(keyed) => keyed.len(),
+        }
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Rows kept: of tiles, or events.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Tiled(tiled) => tiled.rows(),
+            Self::Keyed(keyed) => keyed.rows(),
+        }
+    }
+
+    /// Bytes that all of it takes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Tiled(tiled) => tiled.bytes(),
+            Self::Keyed(keyed) => keyed.bytes(),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What comparisons write, delete and renew.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, StringArray};
+
+use super::*;
+use crate::sink::Sink;
+use crate::sink::encode::{KeyTemplate, Options};
+use crate::sink::memory::{MemorySink, StoredHash};
+
+/// A card and its two features.
+type Card<'a> = (Option<&'a str>, Option<i64>, Option<i64>);
+
+const TTL: Duration = Duration::from_secs(60);
+
+fn rows(cards: &[Card<'_>]) -> RecordBatch {
+    let ids: StringArray = cards.iter().map(|card| card.0).collect();
+    let a: Int64Array = cards.iter().map(|card| card.1).collect();
+    let b: Int64Array = cards.iter().map(|card| card.2).collect();
+    let columns: [(&str, ArrayRef, bool); 3] =
+        [("id", Arc::new(ids), true), ("a", Arc::new(a), true), ("b", Arc::new(b), true)];
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+}
+
+/// A shard's hashes, and the store that has them.
+struct Setting {
+    encoder: Encoder,
+    published: Published,
+    sink: MemorySink,
+    writes: Writes,
+}
+
+impl Setting {
+    fn new() -> Self {
+        let options = Options {
+            template: KeyTemplate::default(),
+            entity: "card".to_owned(),
+            view: "txn".to_owned(),
+            key_columns: vec![0],
+            ttl: TTL,
+            null_text: None,
+        };
+        let encoder = Encoder::try_new(&options, &rows(&[]).schema()).unwrap();
+        let (published, sink) = (Published::default(), MemorySink::default());
+        Self { encoder, published, sink, writes: Writes::default() }
+    }
+
+    /// Compares all rows.
+    fn compare(&mut self, cards: &[Card<'_>]) -> Changes {
+        self.writes = Writes::default();
+        let changes = self.published.compare(&self.encoder, &rows(cards), at(0), &mut self.writes).unwrap();
+        self.sink.write(&self.writes).unwrap();
+        changes
+    }
+
+    /// Compares the rows of some entities.
+    fn compare_touched(&mut self, cards: &[Card<'_>], touched: &[&str], wall_ms: i64) -> Changes {
+        self.writes = Writes::default();
+        let touched: Vec<Card<'_>> = touched.iter().map(|id| (Some(*id), None, None)).collect();
+        let changes = self
+            .published
+            .compare_touched(&self.encoder, &rows(cards), &rows(&touched), at(wall_ms), &mut self.writes)
+            .unwrap();
+        self.sink.write(&self.writes).unwrap();
+        changes
+    }
+
+    /// What the store has, but for times.
+    fn stored(&self) -> BTreeMap<String, BTreeMap<String, String>> {
+        let fields =
+            |hash: StoredHash| hash.fields.into_iter().filter(|(name, _)| !name.starts_with('_')).collect();
+        self.sink.store().hashes().into_iter().map(|(key, hash)| (key, fields(hash))).collect()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.writes.bytes.clone()).unwrap().replace("\r\n", " ")
+    }
+}
+
+fn at(wall_ms: i64) -> Moment {
+    Moment { as_of: EventTime::from_millis(5), wall: EventTime::from_millis(wall_ms), ttl: TTL }
+}
+
+fn changes(written: u64, deleted: u64, touched: u64, skipped: u64) -> Changes {
+    Changes { written, deleted, touched, skipped }
+}
+
+#[test]
+fn only_what_differs_is_written() {
+    let mut setting = Setting::new();
+    let (one, two) = ((Some("c1"), Some(1), None), (Some("c2"), Some(2), Some(3)));
+    assert_eq!(setting.compare(&[one, two]), changes(2, 0, 0, 0));
+    assert_eq!(setting.compare(&[two, one]), changes(0, 0, 0, 0));
+    assert_eq!(setting.compare(&[one, (Some("c2"), Some(3), Some(2))]), changes(1, 0, 0, 0));
+    assert_eq!(setting.compare(&[one]), changes(0, 1, 0, 0));
+    setting.published.distrust();
+    assert_eq!(setting.compare(&[one]), changes(1, 0, 0, 0));
+    assert_eq!(setting.compare(&[one]), changes(0, 0, 0, 0));
+    assert_eq!((setting.published.len(), setting.published.key_bytes), (1, 2));
+}
+
+#[test]
+fn rows_without_a_key_and_second_rows_are_skipped() {
+    let mut setting = Setting::new();
+    let cards = [(Some("c1"), Some(1), None), (None, Some(1), None), (Some("c1"), Some(2), None)];
+    assert_eq!(setting.compare(&cards), changes(1, 0, 0, 2));
+    assert_eq!(setting.compare(&cards), changes(0, 0, 0, 2));
+    assert_eq!(setting.stored()["features:card:c1:txn"]["a"], "1");
+}
+
+#[test]
+fn only_fields_that_were_written_are_removed() {
+    let mut setting = Setting::new();
+    setting.compare(&[(Some("c1"), Some(1), None)]);
+    assert!(setting.text().contains("HDEL $20 features:card:c1:txn $1 b "), "{}", setting.text());
+    setting.compare(&[(Some("c1"), Some(2), None)]);
+    assert!(!setting.text().contains("HDEL"), "{}", setting.text());
+    setting.compare(&[(Some("c1"), None, None)]);
+    assert!(setting.text().contains("*3 $4 HDEL $20 features:card:c1:txn $1 a "), "{}", setting.text());
+}
+
+#[test]
+fn what_was_adopted_is_written_once_and_deleted_when_gone() {
+    let mut setting = Setting::new();
+    let cards = [(Some("c1"), Some(1), None), (Some("c2"), Some(1), None), (None, None, None)];
+    setting.published.adopt(&setting.encoder, &rows(&cards), EventTime::from_millis(0)).unwrap();
+    setting.published.adopt(&setting.encoder, &rows(&cards), EventTime::from_millis(0)).unwrap();
+    assert_eq!((setting.published.len(), setting.published.key_bytes), (2, 4));
+    assert_eq!(setting.compare(&cards[..1]), changes(1, 1, 0, 0));
+    assert!(setting.text().contains("DEL $20 features:card:c2:txn "), "{}", setting.text());
+}
+
+#[test]
+fn touched_entities_without_a_row_are_deleted() {
+    let mut setting = Setting::new();
+    let (one, two, three) =
+        ((Some("c1"), Some(1), None), (Some("c2"), Some(2), None), (Some("c3"), None, Some(3)));
+    assert_eq!(setting.compare_touched(&[one, two, three], &["c1", "c2", "c3"], 0), changes(3, 0, 0, 0));
+    assert_eq!(setting.compare_touched(&[one], &["c1"], 0), changes(0, 0, 0, 0));
+    assert_eq!(setting.compare_touched(&[one], &["c2", "c1", "c4"], 0), changes(0, 1, 0, 0));
+    assert_eq!(setting.compare_touched(&[], &["c3"], 0), changes(0, 1, 0, 0));
+    assert_eq!(setting.published.len(), 1);
+    // Two rows of one entity do not stand for another that has none.
+    assert_eq!(setting.compare_touched(&[two, two], &["c1", "c2"], 0), changes(1, 1, 0, 1));
+    assert_eq!(setting.stored().into_keys().collect::<Vec<_>>(), ["features:card:c2:txn"]);
+}
+
+#[test]
+fn hashes_that_are_not_written_are_renewed() {
+    let mut setting = Setting::new();
+    let card = (Some("c1"), Some(1), None);
+    setting.compare_touched(&[card], &["c1"], 0);
+    assert_eq!(setting.compare_touched(&[card], &["c1"], 29_000), changes(0, 0, 0, 0));
+    assert_eq!(setting.compare_touched(&[card], &["c1"], 45_000), changes(0, 0, 1, 0));
+    assert!(setting.text().starts_with("*3 $7 PEXPIRE $20 features:card:c1:txn "), "{}", setting.text());
+}
+
+/// Whatever the rows do, the store has exactly them after each comparison.
+#[test]
+fn the_store_follows_the_rows() {
+    let chance = |seed: [u32; 2], below: u64| {
+        let bytes = seed.map(u32::to_le_bytes).concat();
+        xxhash_rust::xxh3::xxh3_64(&bytes) % below
+    };
+    let mut setting = Setting::new();
+    let ids: Vec<String> = (0..20).map(|id| format!("c{id}")).collect();
+    for turn in 0..200_u32 {
+        let mut cards: Vec<Card<'_>> = Vec::new();
+        let mut expected = BTreeMap::new();
+        for (id, number) in ids.iter().zip(0..) {
+            let value = |column| {
+                let value = chance([turn, number * 3 + column], 4);
+                (value > 0).then(|| i64::try_from(value).unwrap())
+            };
+            if chance([turn, number * 3 + 2], 5) == 0 {
+                continue;
+            }
+            let (a, b) = (value(0), value(1));
+            cards.push((Some(id), a, b));
+            let fields = [("a", a), ("b", b)];
+            let fields =
+                fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_string())));
+            expected.insert(format!("features:card:{id}:txn"), fields.collect::<BTreeMap<_, _>>());
+        }
+        if turn % 2 == 0 {
+            setting.compare(&cards);
+        } else {
+            let touched: Vec<&str> = ids.iter().map(String::as_str).collect();
+            setting.compare_touched(&cards, &touched, 0);
+        }
+        assert_eq!(setting.stored(), expected, "turn {turn}");
+    }
+}
+
+#[test]
+fn little_is_kept_of_a_hash() {
+    assert_eq!(size_of::<(Box<[u8]>, Hash)>(), 56);
+}

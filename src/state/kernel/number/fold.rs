@@ -1,0 +1,287 @@
+//! Functions whose state is one value of the type that they give: a value is put together with the
+//! one that is there, and so is a state with another.
+//!
+//! A kernel knows only the native type: a timestamp and an integer of the same width share its
+//! code, and differ in how columns are read and written.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, BooleanArray, PrimitiveArray};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type,
+    DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType,
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType,
+    Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
+};
+use datafusion::common::{Result, internal_err};
+
+use super::super::{Kernel, Mode, Pair, Row};
+use super::{Column, End};
+
+/// The kernel of `sum`, of this type.
+pub(super) fn sum(output: &DataType) -> Option<Box<dyn Kernel>> {
+    use DataType::{Decimal32, Decimal64, Decimal128, Duration, Float64, Int64, UInt64};
+    use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
+    Some(match output {
+        Int64 => folded::<Int64Type, Sum>(output),
+        UInt64 => folded::<UInt64Type, Sum>(output),
+        Float64 => folded::<Float64Type, Sum>(output),
+        Decimal32(..) => folded::<Decimal32Type, Sum>(output),
+        Decimal64(..) => folded::<Decimal64Type, Sum>(output),
+        Decimal128(..) => folded::<Decimal128Type, Sum>(output),
+        Duration(Second) => folded::<DurationSecondType, Sum>(output),
+        Duration(Millisecond) => folded::<DurationMillisecondType, Sum>(output),
+        Duration(Microsecond) => folded::<DurationMicrosecondType, Sum>(output),
+        Duration(Nanosecond) => folded::<DurationNanosecondType, Sum>(output),
+        _ => return None,
+    })
+}
+
+/// The kernel of `min` or `max`, of this type.
+pub(super) fn extreme(end: End, output: &DataType) -> Option<Box<dyn Kernel>> {
+    use DataType::{
+        Date32, Date64, Decimal32, Decimal64, Decimal128, Duration, Float32, Float64, Int8, Int16, Int32,
+        Int64, Time32, Time64, Timestamp, UInt8, UInt16, UInt32, UInt64,
+    };
+    use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
+    Some(match output {
+        Int8 => of::<Int8Type>(end, output),
+        Int16 => of::<Int16Type>(end, output),
+        Int32 => of::<Int32Type>(end, output),
+        Int64 => of::<Int64Type>(end, output),
+        UInt8 => of::<UInt8Type>(end, output),
+        UInt16 => of::<UInt16Type>(end, output),
+        UInt32 => of::<UInt32Type>(end, output),
+        UInt64 => of::<UInt64Type>(end, output),
+        Float32 => of::<Float32Type>(end, output),
+        Float64 => of::<Float64Type>(end, output),
+        Decimal32(..) => of::<Decimal32Type>(end, output),
+        Decimal64(..) => of::<Decimal64Type>(end, output),
+        Decimal128(..) => of::<Decimal128Type>(end, output),
+        Date32 => of::<Date32Type>(end, output),
+        Date64 => of::<Date64Type>(end, output),
+        Time32(Second) => of::<Time32SecondType>(end, output),
+        Time32(Millisecond) => of::<Time32MillisecondType>(end, output),
+        Time64(Microsecond) => of::<Time64MicrosecondType>(end, output),
+        Time64(Nanosecond) => of::<Time64NanosecondType>(end, output),
+        Timestamp(Second, _) => of::<TimestampSecondType>(end, output),
+        Timestamp(Millisecond, _) => of::<TimestampMillisecondType>(end, output),
+        Timestamp(Microsecond, _) => of::<TimestampMicrosecondType>(end, output),
+        Timestamp(Nanosecond, _) => of::<TimestampNanosecondType>(end, output),
+        Duration(Second) => of::<DurationSecondType>(end, output),
+        Duration(Millisecond) => of::<DurationMillisecondType>(end, output),
+        Duration(Microsecond) => of::<DurationMicrosecondType>(end, output),
+        Duration(Nanosecond) => of::<DurationNanosecondType>(end, output),
+        _ => return None,
+    })
+}
+
+fn of<T>(end: End, output: &DataType) -> Box<dyn Kernel>
+where
+    T: ArrowPrimitiveType,
+    T::Native: Bounded,
+{
+    match end {
+        End::Least => folded::<T, Least>(output),
+        End::Greatest => folded::<T, Greatest>(output),
+    }
+}
+
+fn folded<T: ArrowPrimitiveType, F: Fold<T::Native>>(output: &DataType) -> Box<dyn Kernel> {
+    let layout = Layout::<T::Native> { output: output.clone(), read: super::column::<T>, write: write::<T> };
+    Box::new(Folded::<T::Native, F> { layout, fold: PhantomData, values: Vec::new(), seen: Vec::new() })
+}
+
+/// How a value is put together with the one that is there.
+trait Fold<N>: fmt::Debug + Send + 'static {
+    /// What is there at first.
+    const START: N;
+
+    fn fold(current: N, new: N) -> N;
+}
+
+/// A number that has a least and a greatest finite one.
+trait Bounded: ArrowNativeTypeOp {
+    const LOWEST: Self;
+    const HIGHEST: Self;
+}
+
+macro_rules! bounded {
+    ($($native:ty),*) => {
+        $(impl Bounded for $native {
+            const LOWEST: Self = Self::MIN;
+            const HIGHEST: Self = Self::MAX;
+        })*
+    };
+}
+
+bounded!(i8, i16, i32, i64, i128, u8, u16, u32, u64, f32, f64);
+
+#[derive(Debug)]
+struct Sum;
+
+impl<N: ArrowNativeTypeOp> Fold<N> for Sum {
+    const START: N = N::ZERO;
+
+    fn fold(current: N, new: N) -> N {
+        current.add_wrapping(new)
+    }
+}
+
+// What starts at a finite number, and what is done about NaN, is so in DataFusion.
+
+#[derive(Debug)]
+struct Least;
+
+impl<N: Bounded> Fold<N> for Least {
+    const START: N = N::HIGHEST;
+
+    fn fold(current: N, new: N) -> N {
+        match new.partial_cmp(&current) {
+            Some(Ordering::Less) | None => new,
+            Some(Ordering::Equal | Ordering::Greater) => current,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Greatest;
+
+impl<N: Bounded> Fold<N> for Greatest {
+    const START: N = N::LOWEST;
+
+    fn fold(current: N, new: N) -> N {
+        match new.partial_cmp(&current) {
+            Some(Ordering::Greater) | None => new,
+            Some(Ordering::Equal | Ordering::Less) => current,
+        }
+    }
+}
+
+/// How columns are read and written.
+#[derive(Debug)]
+struct Layout<N: ArrowNativeTypeOp> {
+    output: DataType,
+    read: fn(&[ArrayRef]) -> Result<Column<'_, N>>,
+    write: fn(Vec<N>, Option<NullBuffer>, &DataType) -> ArrayRef,
+}
+
+fn write<T: ArrowPrimitiveType>(
+    values: Vec<T::Native>,
+    nulls: Option<NullBuffer>,
+    output: &DataType,
+) -> ArrayRef {
+    Arc::new(PrimitiveArray::<T>::new(values.into(), nulls).with_data_type(output.clone()))
+}
+
+/// A value a row.
+#[derive(Debug)]
+struct Folded<N: ArrowNativeTypeOp, F> {
+    layout: Layout<N>,
+    fold: PhantomData<F>,
+
+    values: Vec<N>,
+    /// Whether anything went into a value.
+    seen: Vec<bool>,
+}
+
+impl<N: ArrowNativeTypeOp, F: Fold<N>> Kernel for Folded<N, F> {
+    fn mode(&self) -> Mode {
+        Mode::Stack
+    }
+
+    fn resize(&mut self, rows: usize) {
+        self.values.resize(rows, F::START);
+        self.seen.resize(rows, false);
+    }
+
+    fn keep(&mut self, rows: &[Row]) {
+        self.values = rows.iter().map(|row| self.values[*row as usize]).collect();
+        self.seen = rows.iter().map(|row| self.seen[*row as usize]).collect();
+    }
+
+    fn clear(&mut self, rows: &[Row]) {
+        for row in rows {
+            self.values[*row as usize] = F::START;
+            self.seen[*row as usize] = false;
+        }
+    }
+
+    fn update(&mut self, arguments: &[ArrayRef], filter: Option<&BooleanArray>, rows: &[Row]) -> Result<()> {
+        let (given, nulls) = (self.layout.read)(arguments)?;
+        let values = self.values.as_mut_slice();
+        let seen = self.seen.as_mut_slice();
+        match super::selected(nulls, filter) {
+            None => {
+                for (new, row) in given.iter().zip(rows) {
+                    let row = *row as usize;
+                    values[row] = F::fold(values[row], *new);
+                    seen[row] = true;
+                }
+            }
+            Some(mask) => {
+                for index in mask.set_indices() {
+                    let row = rows[index] as usize;
+                    values[row] = F::fold(values[row], given[index]);
+                    seen[row] = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, pairs: &[Pair]) -> Result<()> {
+        let values = self.values.as_mut_slice();
+        let seen = self.seen.as_mut_slice();
+        for pair in pairs {
+            let (into, from) = (pair.into as usize, pair.from as usize);
+            // To put what is there at first together with NaN would not leave that.
+            if seen[from] {
+                values[into] = F::fold(values[into], values[from]);
+                seen[into] = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn evaluate(&self, rows: &[Row]) -> Result<ArrayRef> {
+        let values = rows.iter().map(|row| self.values[*row as usize]).collect();
+        let seen = BooleanBuffer::collect_bool(rows.len(), |index| self.seen[rows[index] as usize]);
+        let nulls = Some(NullBuffer::new(seen)).filter(|nulls| nulls.null_count() > 0);
+        Ok((self.layout.write)(values, nulls, &self.layout.output))
+    }
+
+    fn save(&self, rows: &[Row]) -> Result<Vec<ArrayRef>> {
+        Ok(vec![self.evaluate(rows)?])
+    }
+
+    fn load(&mut self, rows: &[Row], states: &[ArrayRef]) -> Result<()> {
+        let (values, nulls) = (self.layout.read)(states)?;
+        let found = states.first().map(|column| column.data_type());
+        if values.len() != rows.len() || found != Some(&self.layout.output) {
+            return internal_err!(
+                "expected {} states of {}, got {} of {found:?}",
+                rows.len(),
+                self.layout.output,
+                values.len()
+            );
+        }
+        for (index, (row, value)) in rows.iter().zip(values).enumerate() {
+            if nulls.is_none_or(|nulls| nulls.is_valid(index)) {
+                self.values[*row as usize] = *value;
+                self.seen[*row as usize] = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.values.capacity() * size_of::<N>() + self.seen.capacity() * size_of::<bool>()
+    }
+}

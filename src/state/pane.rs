@@ -1,0 +1,372 @@
+//! What is kept for one window of a view: partial aggregates by group and tile.
+//!
+//! The states stand in [`kernel`](super::kernel)s, a row a tile, and are changed in place. Each group
+//! has its [`cells`]: which tiles it has, in which rows. An [`index`] says which groups have a tile.
+//!
+//! ```text
+//!  events of a batch ─▶ fresh rows ─▶ rows of tiles        [`Pane::fresh`], [`Pane::place`]
+//!  groups looked at  ─▶ rows of the window ─▶ values       [`Pane::look`], [`Look::values`]
+//! ```
+//! A partition's tiles stand apart, so that it can be given up. The meaning of
+//! the tiles' numbers is `view::tiling`'s.
+
+mod cells;
+mod index;
+mod rows;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use arrow::array::{ArrayRef, BooleanArray};
+use datafusion::common::{HashMap, Result};
+
+use super::kernel::{Kernel, Mode, NOTHING, Pair, Row};
+use cells::{Cells, Work};
+use index::Index;
+use rows::Rows;
+
+/// The number of a group, free to be used again once it has nothing.
+pub type Group = u32;
+
+/// A row of new events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fresh {
+    /// The group's position among those of the batch.
+    pub position: u32,
+    tile: i64,
+    row: Row,
+}
+
+/// Tiles of one partition.
+#[derive(Debug, Default)]
+struct Part {
+    cells: Vec<Cells>,
+    index: Index,
+    /// Room for tiles, over all groups, in bytes.
+    room: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Pane {
+    kernels: Vec<Box<dyn Kernel>>,
+    /// The modes that they have, each once.
+    modes: Vec<Mode>,
+    /// Whether tiles leave only at the one end and come only at the other.
+    open: bool,
+
+    rows: Rows,
+    parts: BTreeMap<i32, Part>,
+    work: Work,
+}
+
+/// Groups looked at.
+#[derive(Debug)]
+pub struct Look {
+    /// Whether a group has anything inside the window.
+    pub present: Vec<bool>,
+    /// For each mode of the pane the row of each group.
+    rows: Vec<Vec<Row>>,
+    /// Rows that were put together for this.
+    scratch: Vec<Row>,
+}
+
+impl Pane {
+    /// Nothing kept yet. `open` says that events never enter the window but by being new.
+    pub fn new(kernels: Vec<Box<dyn Kernel>>, open: bool) -> Self {
+        let modes = [Mode::Stack, Mode::Counted, Mode::Plain];
+        let modes = modes.into_iter().filter(|mode| kernels.iter().any(|kernel| kernel.mode() == *mode));
+        let mut pane = Self {
+            modes: modes.collect(),
+            kernels,
+            open,
+            rows: Rows::new(),
+            parts: BTreeMap::new(),
+            work: Work::default(),
+        };
+        pane.make_room();
+        pane
+    }
+
+    /// Rows for new events: the row of each, given its group's position and its
+    /// tile's number; and which rows these are.
+    pub fn fresh(
+        &mut self,
+        groups: &[usize],
+        count: usize,
+        tiles: impl Iterator<Item = i64>,
+    ) -> (Vec<Row>, Vec<Fresh>) {
+        let mut fresh: Vec<Fresh> = Vec::with_capacity(count);
+        // The last row of each group, since events mostly come in order; the others by number.
+        let mut last: Vec<u32> = vec![u32::MAX; count];
+        let mut others: HashMap<(u32, i64), u32> = HashMap::default();
+        let mut rows = Vec::with_capacity(groups.len());
+        for (group, tile) in groups.iter().zip(tiles) {
+            let known = last[*group];
+            if let Some(known) = fresh.get(known as usize).filter(|known| known.tile == tile) {
+                rows.push(known.row);
+                continue;
+            }
+            let position = u32::try_from(*group).unwrap_or(u32::MAX);
+            if let Some(before) = fresh.get(known as usize) {
+                others.insert((position, before.tile), known);
+                if let Some(other) = others.get(&(position, tile)) {
+                    last[*group] = *other;
+                    rows.push(fresh[*other as usize].row);
+                    continue;
+                }
+            }
+            let row = self.rows.take();
+            last[*group] = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
+            fresh.push(Fresh { position, tile, row });
+            rows.push(row);
+        }
+        self.make_room();
+        (rows, fresh)
+    }
+
+    /// Adds events to rows that [`Pane::fresh`] gave, in one kernel.
+    ///
+    /// # Errors
+    /// What DataFusion says of the events: the rows are to be discarded.
+    pub fn update(
+        &mut self,
+        kernel: usize,
+        arguments: &[ArrayRef],
+        filter: Option<&BooleanArray>,
+        rows: &[Row],
+    ) -> Result<()> {
+        self.kernels[kernel].update(arguments, filter, rows)
+    }
+
+    /// Forgets fresh rows.
+    pub fn discard(&mut self, fresh: &[Fresh]) {
+        self.work.free.extend(fresh.iter().map(|fresh| fresh.row));
+        self.give_back();
+    }
+
+    /// Keeps fresh rows. `groups` has the number of each group of the batch.
+    ///
+    /// # Errors
+    /// Only of our own making.
+    pub fn place(&mut self, part: i32, fresh: &[Fresh], groups: &[Group]) -> Result<()> {
+        let part = self.parts.entry(part).or_default();
+        let mut new = Vec::with_capacity(fresh.len());
+        for Fresh { position, tile, row } in fresh {
+            let group = groups[*position as usize];
+            let at = group as usize;
+            if part.cells.len() <= at {
+                part.cells.resize_with(at + 1, Cells::default);
+            }
+            let cells = &mut part.cells[at];
+            part.room -= cells.bytes();
+            if cells.place(*tile, *row, self.open, &mut self.rows, &mut self.work) {
+                new.push((*tile, group));
+            }
+            part.room += cells.bytes();
+        }
+        part.index.insert(new);
+        self.do_work()
+    }
+
+    /// Looks at what groups have inside the window. What was looked at is to be
+    /// given back by [`Pane::close`].
+    ///
+    /// # Errors
+    /// What DataFusion says.
+    pub fn look(&mut self, groups: &[Group], inside: &Range<i64>) -> Result<Look> {
+        if self.open {
+            for part in self.parts.values_mut() {
+                for group in groups {
+                    if let Some(cells) = part.cells.get_mut(*group as usize) {
+                        cells.prepare(inside.start, &mut self.work);
+                    }
+                }
+            }
+            self.do_work()?;
+        }
+        let mut look = Look {
+            present: Vec::with_capacity(groups.len()),
+            rows: self.modes.iter().map(|_| Vec::with_capacity(groups.len())).collect(),
+            scratch: Vec::new(),
+        };
+        for group in groups {
+            let mut present = false;
+            let mut rows = [NOTHING; 3];
+            let mut together = NOTHING;
+            for part in self.parts.values() {
+                let Some(cells) = part.cells.get(*group as usize) else { continue };
+                let tiles = cells.inside(inside, self.open);
+                if tiles.is_empty() {
+                    continue;
+                }
+                present = true;
+                for (mode, known) in self.modes.iter().zip(&mut rows) {
+                    let pairs = match mode {
+                        Mode::Stack => &mut self.work.stack,
+                        Mode::Counted => &mut self.work.counted,
+                        Mode::Plain => &mut self.work.plain,
+                    };
+                    cells.rows(tiles.clone(), *mode, |row| {
+                        if *known == NOTHING {
+                            *known = row;
+                            return;
+                        }
+                        if together == NOTHING {
+                            together = self.rows.take();
+                            look.scratch.push(together);
+                        }
+                        if *known != together {
+                            pairs.push(Pair { into: together, from: *known });
+                            *known = together;
+                        }
+                        pairs.push(Pair { into: together, from: row });
+                    });
+                }
+            }
+            look.present.push(present);
+            for (all, row) in look.rows.iter_mut().zip(rows) {
+                all.push(row);
+            }
+        }
+        self.do_work()?;
+        Ok(look)
+    }
+
+    /// The values of one kernel, for those groups of a look that are chosen.
+    ///
+    /// # Errors
+    /// What DataFusion says.
+    pub fn values(&self, look: &Look, kernel: usize, chosen: &[usize]) -> Result<ArrayRef> {
+        let kernel = &self.kernels[kernel];
+        let mode = self.modes.iter().position(|mode| *mode == kernel.mode()).unwrap_or_default();
+        let rows = &look.rows[mode];
+        if chosen.len() == rows.len() {
+            return kernel.evaluate(rows);
+        }
+        kernel.evaluate(&chosen.iter().map(|at| rows[*at]).collect::<Vec<_>>())
+    }
+
+    /// Ends a look.
+    pub fn close(&mut self, look: Look) {
+        self.work.free.extend(look.scratch);
+        self.give_back();
+    }
+
+    /// Drops tiles before a number. Groups that may have nothing left are added to `emptied`.
+    ///
+    /// # Errors
+    /// Only of our own making.
+    pub fn drop_before(&mut self, floor: i64, emptied: &mut Vec<Group>) -> Result<()> {
+        let mut dropped = Vec::new();
+        for part in self.parts.values_mut() {
+            part.index.drop_before(floor, &mut dropped);
+            for group in dropped.drain(..) {
+                let cells = &mut part.cells[group as usize];
+                part.room -= cells.bytes();
+                let before = cells.is_empty();
+                cells.drop_before(floor, &mut self.work);
+                part.room += cells.bytes();
+                if cells.is_empty() && !before {
+                    emptied.push(group);
+                }
+            }
+        }
+        self.do_work()?;
+        if self.rows.is_sparse() {
+            self.renumber();
+        }
+        Ok(())
+    }
+
+    /// Adds the groups that have a tile in a range.
+    pub fn find(&self, tiles: &Range<i64>, found: &mut Vec<Group>) {
+        self.parts.values().for_each(|part| part.index.find(tiles.clone(), found));
+    }
+
+    /// Gives a partition's tiles up; its groups are added to `lost`.
+    pub fn forget(&mut self, part: i32, lost: &mut Vec<Group>) {
+        let Some(mut part) = self.parts.remove(&part) else { return };
+        for (group, cells) in (0..).zip(&mut part.cells) {
+            if !cells.is_empty() {
+                cells.give_up(&mut self.work.free);
+                lost.push(group);
+            }
+        }
+        self.give_back();
+    }
+
+    /// Whether a group has nothing here.
+    pub fn is_free(&self, group: Group) -> bool {
+        let is_free = |part: &Part| part.cells.get(group as usize).is_none_or(Cells::is_empty);
+        self.parts.values().all(is_free)
+    }
+
+    /// Rows that are used.
+    pub fn used(&self) -> usize {
+        self.rows.used()
+    }
+
+    /// Bytes that all of it takes.
+    pub fn bytes(&self) -> usize {
+        let parts = self.parts.values();
+        let parts = parts
+            .map(|part| part.cells.capacity() * size_of::<Cells>() + part.room + part.index.bytes())
+            .sum::<usize>();
+        parts + self.rows.bytes() + self.kernels.iter().map(|kernel| kernel.bytes()).sum::<usize>()
+    }
+
+    fn make_room(&mut self) {
+        let rows = self.rows.len();
+        self.kernels.iter_mut().for_each(|kernel| kernel.resize(rows));
+    }
+
+    fn do_work(&mut self) -> Result<()> {
+        self.make_room();
+        let work = &mut self.work;
+        for kernel in &mut self.kernels {
+            match kernel.mode() {
+                Mode::Stack => {
+                    kernel.clear(&work.anew);
+                    kernel.merge(&work.stack)?;
+                }
+                Mode::Counted => {
+                    kernel.subtract(&work.subtract);
+                    kernel.merge(&work.counted)?;
+                }
+                Mode::Plain => kernel.merge(&work.plain)?,
+            }
+        }
+        work.subtract.clear();
+        work.anew.clear();
+        work.stack.clear();
+        work.counted.clear();
+        work.plain.clear();
+        self.give_back();
+        Ok(())
+    }
+
+    /// Clears rows that are not needed any more.
+    fn give_back(&mut self) {
+        let free = &mut self.work.free;
+        self.kernels.iter_mut().for_each(|kernel| kernel.clear(free));
+        self.rows.give_back(free);
+        free.clear();
+    }
+
+    /// Closes the gaps between rows, so that what was needed at a peak is given back.
+    fn renumber(&mut self) {
+        let mut kept = vec![NOTHING];
+        for cells in self.parts.values_mut().flat_map(|part| &mut part.cells) {
+            cells.renumber(|row| {
+                kept.push(row);
+                Row::try_from(kept.len() - 1).unwrap_or(Row::MAX)
+            });
+        }
+        self.kernels.iter_mut().for_each(|kernel| kernel.keep(&kept));
+        self.rows.renumbered(Row::try_from(kept.len()).unwrap_or(Row::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! The tiles of one group, and what has to be done with their rows when events
+//! come, tiles leave, or the window is looked at. Nothing is done here: what is
+//! to be done is noted in [`Work`], for all groups, and then done kernel by kernel.
+//!
+//! A group with few tiles has nothing else. One with many also has a row `back`:
+//!
+//! ```text
+//!           ┌── left the window      ┌── suffixes          ┌── each by itself
+//!  tiles:  [ 3 ][ 4 ]  [ 5 ][ 6 ][ 7 ][ 8 ]     [ 9 ][ 10 ][ 11 ]
+//!                                          └ flipped       back = 9 + 10 + 11
+//!  rows of Mode::Stack:  5+6+7+8, 6+7+8, 7+8, 8
+//! ```
+//! so that a window that begins at tile 6 is two rows, `6+7+8` and `back`. When
+//! it begins after the last suffix, the tiles by themselves are made suffixes
+//! (*flipped*), which costs one merge a tile: the two stacks of a queue
+//! (Tangwongsan, Hirzel, Schneider, "In-order sliding-window aggregation in
+//! worst-case constant time", arXiv 2009.13768, section 3), with late events
+//! merged into the suffixes that hold their tile.
+//!
+//! Rows of [`Mode::Counted`] stay by themselves;
+//! their `back` has all tiles from `counted` on, from which those that leave are
+//! subtracted. Rows of [`Mode::Plain`] stay by themselves as well and have no `back`.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::rows::Rows;
+use crate::state::kernel::{Mode, NOTHING, Pair, Row};
+
+/// A group with more tiles by themselves has a row `back`.
+const FEW: usize = 8;
+/// So many of the newest tiles are not made suffixes: most events fall in them.
+const NEWEST: usize = 4;
+
+/// What is to be done with rows, in this order.
+#[derive(Debug, Default)]
+pub struct Work {
+    /// Of counted kernels.
+    pub subtract: Vec<Pair>,
+    /// Rows `back` that are made anew, of stacked kernels.
+    pub anew: Vec<Row>,
+    /// Merges of stacked kernels,
+    pub stack: Vec<Pair>,
+    /// of counted ones,
+    pub counted: Vec<Pair>,
+    /// and of plain ones.
+    pub plain: Vec<Pair>,
+    /// Rows that are not needed after that.
+    pub free: Vec<Row>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tile {
+    number: i64,
+    row: Row,
+}
+
+/// The tiles of one group; see the module. One cache line, of which most looks need no more.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Cells {
+    /// The number of the first.
+    oldest: i64,
+    /// Ascending.
+    tiles: VecDeque<Tile>,
+    /// How many of the first are suffixes.
+    flipped: u32,
+    /// How many of the first are not in `back`, for counted kernels.
+    counted: u32,
+    /// [`NOTHING`] when there is none.
+    back: Row,
+}
+
+const _: () = assert!(size_of::<Cells>() == 64);
+
+impl Cells {
+    /// Takes a row of new events of a tile in. Says whether the tile is new.
+    pub fn place(
+        &mut self,
+        number: i64,
+        fresh: Row,
+        stacked: bool,
+        rows: &mut Rows,
+        work: &mut Work,
+    ) -> bool {
+        let at = match self.tiles.back() {
+            Some(newest) if newest.number > number => self.tiles.partition_point(|tile| tile.number < number),
+            Some(newest) if newest.number == number => self.tiles.len() - 1,
+            _ => self.tiles.len(),
+        };
+        let is_new = self.tiles.get(at).is_none_or(|tile| tile.number != number);
+        let flipped = self.flipped as usize;
+        if self.back != NOTHING {
+            let pair = Pair { into: self.back, from: fresh };
+            if at >= flipped {
+                work.stack.push(pair);
+            }
+            if at >= self.counted as usize {
+                work.counted.push(pair);
+            } else if is_new {
+                self.counted += 1;
+            }
+        }
+        // The suffixes of earlier tiles hold this one.
+        let suffixes = if at < flipped { at } else { 0 };
+        work.stack.extend(self.tiles.range(..suffixes).map(|tile| Pair { into: tile.row, from: fresh }));
+        if is_new {
+            if at < flipped {
+                work.stack.push(Pair { into: fresh, from: self.tiles[at].row });
+                self.flipped += 1;
+            }
+            if at == 0 {
+                self.oldest = number;
+            }
+            self.tiles.insert(at, Tile { number, row: fresh });
+        } else {
+            let pair = Pair { into: self.tiles[at].row, from: fresh };
+            work.stack.push(pair);
+            work.counted.push(pair);
+            work.plain.push(pair);
+            work.free.push(fresh);
+        }
+        if stacked && self.back == NOTHING && self.tiles.len() - self.flipped as usize > FEW {
+            self.back = rows.take();
+            self.counted = 0;
+            let pair = |tile: &Tile| Pair { into: self.back, from: tile.row };
+            work.stack.extend(self.tiles.range(self.flipped as usize..).map(pair));
+            work.counted.extend(self.tiles.iter().map(pair));
+        }
+        is_new
+    }
+
+    /// Drops tiles before a number.
+    pub fn drop_before(&mut self, floor: i64, work: &mut Work) {
+        let count = self.first(floor);
+        if count == 0 {
+            return;
+        }
+        let is_anew = self.back != NOTHING && count > self.flipped as usize;
+        if self.back != NOTHING && count > self.counted as usize {
+            let left = self.tiles.range(self.counted as usize..count);
+            work.subtract.extend(left.map(|tile| Pair { into: self.back, from: tile.row }));
+        }
+        work.free.extend(self.tiles.drain(..count).map(|tile| tile.row));
+        self.flipped = self.flipped.saturating_sub(narrow(count));
+        self.counted = self.counted.saturating_sub(narrow(count));
+        if self.back != NOTHING && self.tiles.len() <= FEW / 2 {
+            work.free.push(std::mem::replace(&mut self.back, NOTHING));
+        } else if is_anew {
+            self.make_back_anew(work);
+        }
+        match self.tiles.front() {
+            Some(first) => self.oldest = first.number,
+            None => *self = Self::default(),
+        }
+        if self.tiles.capacity() > 4 * self.tiles.len() + FEW {
+            self.tiles.shrink_to(2 * self.tiles.len());
+        }
+    }
+
+    /// Gets ready for [`Cells::rows`] of the same tiles, in an open pane.
+    pub fn prepare(&mut self, from: i64, work: &mut Work) {
+        if self.back == NOTHING {
+            return;
+        }
+        let first = self.first(from);
+        let (counted, flipped) = (self.counted as usize, self.flipped as usize);
+        let pair = |tile: &Tile| Pair { into: self.back, from: tile.row };
+        if first > counted {
+            work.subtract.extend(self.tiles.range(counted..first).map(pair));
+        } else if first < counted {
+            // A clock that ran on in silence goes back when an event comes.
+            work.counted.extend(self.tiles.range(first..counted).map(pair));
+        }
+        self.counted = narrow(first);
+        let end = self.tiles.len().saturating_sub(NEWEST);
+        if first > flipped && end > flipped {
+            let row = |at: usize| self.tiles[at].row;
+            work.stack.extend((flipped..end - 1).rev().map(|at| Pair { into: row(at), from: row(at + 1) }));
+            // Suffixes that there are go on to where these end.
+            work.stack.extend((0..flipped).map(|at| Pair { into: row(at), from: row(flipped) }));
+            self.flipped = narrow(end);
+            self.make_back_anew(work);
+        }
+    }
+
+    /// Which tiles are inside of a range: from an index to another.
+    pub fn inside(&self, inside: &Range<i64>, open: bool) -> Range<usize> {
+        if self.tiles.is_empty() {
+            return 0..0;
+        }
+        let first = self.first(inside.start);
+        let end =
+            if open { self.tiles.len() } else { self.tiles.partition_point(|tile| tile.number < inside.end) };
+        first..end
+    }
+
+    /// Gives the rows that make up tiles inside, for kernels of a mode.
+    pub fn rows(&self, inside: Range<usize>, mode: Mode, mut found: impl FnMut(Row)) {
+        let flipped = self.flipped as usize;
+        let by_itself = match mode {
+            Mode::Counted if self.back != NOTHING => return found(self.back),
+            Mode::Counted | Mode::Plain => inside.start,
+            Mode::Stack => {
+                // Only an open pane has suffixes and `back`: there, nothing is beyond the end.
+                if inside.start < flipped {
+                    found(self.tiles[inside.start].row);
+                }
+                if self.back != NOTHING && inside.start <= flipped {
+                    return found(self.back);
+                }
+                inside.start.max(flipped)
+            }
+        };
+        self.tiles.range(by_itself..inside.end).for_each(|tile| found(tile.row));
+    }
+
+    /// Gives every row back.
+    pub fn give_up(&mut self, free: &mut Vec<Row>) {
+        let given = std::mem::take(self);
+        free.extend(given.tiles.iter().map(|tile| tile.row));
+        if given.back != NOTHING {
+            free.push(given.back);
+        }
+    }
+
+    /// Changes the numbers of rows.
+    pub fn renumber(&mut self, mut number: impl FnMut(Row) -> Row) {
+        for tile in &mut self.tiles {
+            tile.row = number(tile.row);
+        }
+        if self.back != NOTHING {
+            self.back = number(self.back);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tiles.is_empty()
+    }
+
+    /// Bytes outside of the structure itself.
+    pub fn bytes(&self) -> usize {
+        self.tiles.capacity() * size_of::<Tile>()
+    }
+
+    /// The index of the first tile that is not before a number.
+    fn first(&self, number: i64) -> usize {
+        // Tiles that left are dropped soon after.
+        if self.oldest >= number { 0 } else { self.tiles.partition_point(|tile| tile.number < number) }
+    }
+
+    fn make_back_anew(&self, work: &mut Work) {
+        work.anew.push(self.back);
+        let by_itself = self.tiles.range(self.flipped as usize..);
+        work.stack.extend(by_itself.map(|tile| Pair { into: self.back, from: tile.row }));
+    }
+}
+
+/// Tiles of a group: far fewer than that.
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
