@@ -7,11 +7,12 @@ REGISTRY ?= http://localhost:8081
 COMPOSE := docker compose -f deploy/compose.yaml
 ARGS ?=
 CASES ?= 10000
+MINUTES ?= 10
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= framing avro_body writer_schema view_header config resp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-features oracle fuzz lint fmt build release bench up up-all seed run down check-deploy
+.PHONY: help setup demo test test-features oracle chaos fuzz lint fmt build release bench up up-all seed run down check-deploy
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,11 @@ test-features: ## run the tests of the shipped feature views only
 
 oracle: ## compare the engine with plain SQL over many generated logs: make oracle CASES=10000
 	PROPTEST_CASES=$(CASES) cargo test --locked --test it -- engine:: worker::
+
+chaos: ## break processes, Kafka and Redis at random, then compare every hash: make chaos MINUTES=10 SEED=1
+	@tools/install-build-components.sh && tools/install-test-components.sh
+	WINDROW_CHAOS_SECONDS=$$(($(MINUTES) * 60)) WINDROW_CHAOS_SEED=$(or $(SEED),$$(date +%s)) \
+	  cargo test --locked --test it -- --nocapture chaos::
 
 fuzz: ## look for input that breaks a parser, with cargo-fuzz on nightly Rust: make fuzz FUZZ_SECONDS=600
 	cp Cargo.lock fuzz/Cargo.lock && for target in $(FUZZ_TARGETS); do \

@@ -19,6 +19,7 @@
 //!
 //! Modules in reading order.
 
+pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -21,7 +21,7 @@ use crate::schema::writers::Writers;
 use crate::schema::{Cached, Directory, Registry, Schemas};
 use crate::sink::dead_letter::{DeadLetters, FileDeadLetters, KafkaDeadLetters, KafkaOptions};
 use crate::sink::encode::{self, Encoder, KeyTemplate};
-use crate::sink::redis::{Mode, Options as RedisOptions, RedisSink};
+use crate::sink::redis::{Guard, Mode, Options as RedisOptions, RedisSink};
 use crate::telemetry;
 use crate::time::{Clock, Span};
 use crate::view::plan::session;
@@ -283,6 +283,7 @@ impl Job {
             insecure: redis.insecure,
             connect_timeout: redis.connect_timeout,
             response_timeout: redis.response_timeout,
+            guard: Guard::None,
         }
     }
 
@@ -291,7 +292,31 @@ impl Job {
     /// # Errors
     /// When the options cannot be used.
     pub fn redis(&self) -> anyhow::Result<RedisSink> {
-        Ok(RedisSink::connect(&self.redis_options())?)
+        self.guarded_redis(Guard::None)
+    }
+
+    /// The same, for the features of a consumer group.
+    ///
+    /// # Errors
+    /// When the options cannot be used.
+    pub fn redis_of_group(&self) -> anyhow::Result<RedisSink> {
+        if !self.config.redis.fencing {
+            return self.redis();
+        }
+        let topics = self.streams.iter().map(|stream| stream.topic.clone()).collect();
+        self.guarded_redis(Guard::Fences { group: self.config.group_id.clone(), topics })
+    }
+
+    /// The same, for features that may be older than those in Redis.
+    ///
+    /// # Errors
+    /// When the options cannot be used.
+    pub fn redis_for_backfill(&self) -> anyhow::Result<RedisSink> {
+        self.guarded_redis(Guard::AsOf)
+    }
+
+    fn guarded_redis(&self, guard: Guard) -> anyhow::Result<RedisSink> {
+        Ok(RedisSink::connect(&RedisOptions { guard, ..self.redis_options() })?)
     }
 
     /// Where dead letters go: each stream's own place.

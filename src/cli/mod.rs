@@ -132,6 +132,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         crate::source::Error::NotAlone { .. } => Some(
             "repartition the topic by the view's key, or run this view alone: in a consumer group of its own, with one process",
         ),
+        crate::source::Error::Unreachable { .. } => {
+            Some("check `--brokers` and the Kafka properties for TLS and credentials")
+        }
         crate::source::Error::Kafka { .. } => Some("check `--brokers` and that the brokers can be reached"),
         crate::source::Error::OutOfRange(_) => None,
     })

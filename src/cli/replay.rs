@@ -25,7 +25,8 @@ Examples:
   windrow replay --from 0:1200,1:900 --to 0:5000,1:4800 --views transaction
   windrow replay --from 2026-01-31T00:00:00Z --to 2026-02-01T00:00:00Z --dry-run
 
-Events before --from are read as far as windows reach back, so that the first value is right.";
+Events before --from are read as far as windows reach back, so that the first value is right. A hash in
+Redis that is of a later time than what is replayed stays as it is.";
 
 /// Options of `windrow replay`.
 #[derive(Debug, Args)]
@@ -68,7 +69,7 @@ pub(super) fn run(args: &ReplayArgs, stop: &AtomicBool) -> anyhow::Result<()> {
         let sink: Box<dyn Sink> = if args.dry_run {
             Box::new(MemorySink::default())
         } else {
-            let mut redis = job.redis()?;
+            let mut redis = job.redis_for_backfill()?;
             match redis.ping() {
                 Err(error) if error.fault() == Fault::User => return Err(error.into()),
                 Err(error) => tracing::warn!("{error}; waiting for it"),
@@ -128,17 +129,21 @@ fn range_streams(job: &Job) -> Vec<RangeStream> {
         .into_iter()
         .map(|(stream, topic)| {
             let name = job.streams.get(stream).name.clone();
-            let longest = job
-                .views
-                .iter()
-                .flat_map(|view| &view.scans)
-                .filter(|scan| scan.stream == name)
-                .map(|scan| scan.bound.span().plus(scan.bound.resolution))
-                .max()
-                .unwrap_or(Span::ZERO);
-            RangeStream { stream, name, topic, lead_in: longest.plus(slack) }
+            let lead_in = longest_window(job, &name).plus(slack);
+            RangeStream { stream, name, topic, lead_in }
         })
         .collect()
+}
+
+/// How far back an event of a stream counts in any view.
+pub(super) fn longest_window(job: &Job, stream: &str) -> Span {
+    job.views
+        .iter()
+        .flat_map(|view| &view.scans)
+        .filter(|scan| scan.stream == stream)
+        .map(|scan| scan.bound.span().plus(scan.bound.resolution))
+        .max()
+        .unwrap_or(Span::ZERO)
 }
 
 /// Offsets name their stream where there are several.

@@ -3,21 +3,27 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
 
 use super::job::{Job, Scope};
+use super::replay::longest_window;
+use super::signals;
+use crate::checkpoint;
+use crate::checkpoint::store::Store;
 use crate::config::{Flags, StartFrom};
 use crate::error::Fault;
+use crate::frame::StreamId;
 use crate::pipeline::cadence::Cadence;
-use crate::pipeline::{Crew, Options, Pipeline, Shared};
+use crate::pipeline::checkpoints::{self, Checkpoints};
+use crate::pipeline::{Crew, Options, Pipeline, Progress, Shared};
 use crate::sink::Sink;
 use crate::source::kafka::{self, KafkaSource};
 use crate::telemetry::{self, Health, Metrics};
-use crate::time::{Clock, SystemClock};
+use crate::time::{Clock, SystemClock, duration_text};
 use crate::view::{FeatureView, Sharding, Streams};
 
 const HELP: &str = "\
@@ -42,12 +48,13 @@ pub(super) struct RunArgs {
     flags: Flags,
 }
 
-pub(super) fn run(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<()> {
+pub(super) fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let job = Job::from_flags(&args.flags, Scope::default(), &clock)?;
     for note in &job.notes {
         tracing::warn!("{note}");
     }
+    signals::end_within(stop, job.config.shutdown_timeout)?;
     let shared = shared(&job, &clock);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     serve(&runtime, &job, &shared)?;
@@ -61,7 +68,7 @@ pub(super) fn run(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     }
     let mut crews = Vec::with_capacity(workers);
     for _ in 0..workers {
-        let mut sink = job.redis()?;
+        let mut sink = job.redis_of_group()?;
         // Wrong credentials are told at once; a store that is away is waited for.
         match sink.ping() {
             Err(error) if error.fault() == Fault::User => return Err(error.into()),
@@ -74,6 +81,7 @@ pub(super) fn run(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<()> {
             dead_letters: Some(job.dead_letters()?),
         });
     }
+    let checkpoints = checkpoints(&job)?;
     let mut source = KafkaSource::join(source_options(&job, args.until_caught_up))?;
     let options = Options {
         cadence: cadence(&job),
@@ -87,7 +95,12 @@ pub(super) fn run(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<()> {
         brokers = job.brokers(),
         "running"
     );
-    let progress = Pipeline::start(options, shared, crews)?.run(&mut source, stop, |_| {})?;
+    let mut rebuilding = Rebuilding::default();
+    let mut pipeline = Pipeline::start(options, shared, crews)?;
+    if let Some(checkpoints) = checkpoints {
+        pipeline = pipeline.with_checkpoints(checkpoints);
+    }
+    let progress = pipeline.run(&mut source, stop, |progress| rebuilding.show(progress))?;
     tracing::info!(
         processed = progress.processed,
         rejected = progress.rejected,
@@ -95,9 +108,73 @@ pub(super) fn run(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<()> {
         entities = progress.entities(),
         "ended"
     );
-    drop(source);
+    source.leave();
     runtime.shutdown_timeout(Duration::from_millis(200));
     Ok(())
+}
+
+/// Where state is kept across restarts, if anywhere.
+fn checkpoints(job: &Job) -> anyhow::Result<Option<Checkpoints>> {
+    let Some(directory) = &job.config.checkpoint_dir else { return Ok(None) };
+    let decoded = |stream: StreamId| format!("{:?}", job.config.streams[stream.index()].decode());
+    let options = checkpoints::Options {
+        interval: job.config.checkpoint_interval,
+        resumes: matches!(job.config.start_from, StartFrom::Committed),
+        identities: checkpoint::identities(&job.config.group_id, &job.streams, &job.views, decoded),
+    };
+    Ok(Some(Checkpoints::start(Store::open(directory)?, options, &job.streams)?))
+}
+
+/// How far windows are rebuilt, told now and then until they are.
+#[derive(Default)]
+struct Rebuilding {
+    /// When this rebuild was first seen, and when it was spoken of last.
+    since: Option<(Instant, Instant)>,
+    /// Offsets that were last seen to be all read again.
+    rebuilt: i64,
+}
+
+impl Rebuilding {
+    const LINE_EVERY: Duration = Duration::from_secs(5);
+
+    fn show(&mut self, progress: &Progress) {
+        let (done, all) = progress.lead_in_read();
+        let now = Instant::now();
+        match self.since {
+            None if done < all => {
+                self.since = Some((now, now));
+                tracing::info!(offsets = all, "windows are being rebuilt");
+            }
+            Some((begun, _)) if done >= all => {
+                self.since = None;
+                self.rebuilt = all;
+                let taken = begun.elapsed().as_secs_f64();
+                tracing::info!(offsets = all, "windows are rebuilt, in {taken:.1} s");
+            }
+            // So few that one turn did it; or partitions were given up.
+            None => {
+                if all > self.rebuilt {
+                    tracing::info!(offsets = all, "windows are rebuilt");
+                }
+                self.rebuilt = all;
+            }
+            Some((begun, said)) if now.duration_since(said) >= Self::LINE_EVERY => {
+                self.since = Some((begun, now));
+                tracing::info!("windows are being rebuilt: {}", rebuilt(done, all, begun.elapsed()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How much of the offsets, and when the rest will be done at that pace.
+fn rebuilt(done: i64, all: i64, taken: Duration) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "offsets are far below 2^53")]
+    let (done_f, all_f) = (done as f64, all as f64);
+    let left = (all_f - done_f) * taken.as_secs_f64() / done_f.max(1.0);
+    let left = Duration::try_from_secs_f64(left.round());
+    let left = left.map_or_else(|_| "unknown".to_owned(), duration_text);
+    format!("{:.0} % of {all} offsets, ETA {left}", 100.0 * done_f / all_f.max(1.0))
 }
 
 /// What the parts of a run share.
@@ -151,6 +228,11 @@ pub(super) fn source_options(job: &Job, until_caught_up: bool) -> kafka::Options
         group_id: job.config.group_id.clone(),
         properties: job.config.kafka.0.clone(),
         topics: job.streams_read(),
+        windows: job
+            .streams_read()
+            .into_iter()
+            .map(|(stream, _)| (stream, longest_window(job, &job.streams.get(stream).name)))
+            .collect(),
         start_from: match job.config.start_from {
             StartFrom::Earliest => kafka::StartFrom::Earliest,
             StartFrom::Latest => kafka::StartFrom::Latest,
@@ -176,4 +258,16 @@ fn whole_topics(views: &[Arc<FeatureView>], streams: &Streams) -> Vec<(String, S
         }
     }
     whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rebuild_tells_how_far_it_is() {
+        let taken = Duration::from_secs(10);
+        assert_eq!(rebuilt(250, 1000, taken), "25 % of 1000 offsets, ETA 30s");
+        assert_eq!(rebuilt(0, 1000, Duration::ZERO), "0 % of 1000 offsets, ETA 0s");
+    }
 }

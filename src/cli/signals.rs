@@ -4,9 +4,36 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The status of a process that ended at a second signal, as shells have it.
 const INTERRUPTED: i32 = 130;
+
+/// The status of a process that did not end in time by itself.
+const OVERDUE: i32 = 1;
+
+/// Ends the process once it has been asked to end for `timeout` and still runs:
+/// it hangs in a call of a client that nobody can end. What is not committed is
+/// read again at the next start.
+///
+/// # Errors
+/// When the system gives no thread.
+pub(super) fn end_within(stop: &Arc<AtomicBool>, timeout: Duration) -> io::Result<()> {
+    const LOOK_EVERY: Duration = Duration::from_millis(50);
+    let flag = Arc::clone(stop);
+    std::thread::Builder::new().name("deadline".to_owned()).spawn(move || {
+        while !flag.load(Ordering::Relaxed) {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        std::thread::sleep(timeout);
+        tracing::error!(
+            "could not end in order within {:.1} s; what was not committed is read again at the next start",
+            timeout.as_secs_f64()
+        );
+        std::process::exit(OVERDUE);
+    })?;
+    Ok(())
+}
 
 /// Watches on a thread of its own; the flag is set by the first signal.
 ///

@@ -52,9 +52,10 @@ struct Row {
 
 impl Row {
     fn build(&self) -> Opt {
-        // The template is a matter of features rather than of Redis, and its flag is named so.
+        // These are a matter of features rather than of Redis, and their flags are named so.
         let flag = match self.path {
             "redis.key_template" => "key-template".to_owned(),
+            "redis.fencing" => "fencing".to_owned(),
             path => path.replace(['.', '_'], "-"),
         };
         Opt {
@@ -123,9 +124,9 @@ const ROWS: &[Row] = &[
     row(RUNNING, "memory_limit", "BYTES", None,
         "Bytes of state, such as 2GiB, above which reading is to pause; accepted, not used yet"),
     row(RUNNING, "checkpoint_dir", "DIR", None,
-        "Where state is to be kept across restarts; accepted, not used yet: it is rebuilt from Kafka"),
+        "Where state is kept across restarts, a directory; without one it is rebuilt from Kafka"),
     row(RUNNING, "checkpoint_interval", "DURATION", Some("30s"),
-        "How often state is to be kept; accepted, not used yet"),
+        "How often state is kept"),
     row(RUNNING, "shutdown_timeout", "DURATION", Some("30s"), "Longest time that ending may take"),
 
     row(REDIS, "redis.url", "URL,…", Some("redis://127.0.0.1:6379"),
@@ -147,6 +148,8 @@ const ROWS: &[Row] = &[
         "The name of an entity's hash"),
     row(REDIS, "redis.null", "HOW", Some("remove"),
         "A NULL feature: remove its field, or write it as text (null)"),
+    row(REDIS, "redis.fencing", "on|off", Some("on"),
+        "Whether a process that was paused is kept from overwriting newer features of another"),
 
     row(OBSERVING, "metrics_addr", "IP:PORT", Some("127.0.0.1:8088"),
         "Where /metrics, /healthz and /readyz answer"),

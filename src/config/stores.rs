@@ -35,6 +35,8 @@ pub struct RedisConfig {
     pub key_template: String,
     /// What becomes of a NULL feature.
     pub null: NullAs,
+    /// Whether writes are tied to the shards' fences.
+    pub fencing: bool,
 }
 
 /// What stands behind Redis' addresses.
@@ -98,6 +100,8 @@ enum ModeName {
 const MODES: &[(&str, ModeName)] =
     &[("single", ModeName::Single), ("sentinel", ModeName::Sentinel), ("cluster", ModeName::Cluster)];
 
+const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
+
 const NULLS: &[(&str, NullAs)] = &[("remove", NullAs::Removed), ("text", NullAs::Text)];
 
 /// Reads the `[redis]` table.
@@ -127,6 +131,7 @@ pub(super) fn redis(scope: &Scope<'_>) -> RedisConfig {
         response_timeout: scope.required("response_timeout", interval),
         key_template: scope.required("key_template", key_template),
         null: scope.required("null", choice(NULLS)),
+        fencing: scope.required("fencing", choice(SWITCH)),
     }
 }
 

@@ -43,6 +43,14 @@ impl ByEntity {
         })
     }
 
+    /// The tiles, where it is evaluated from them.
+    pub const fn tiled(&mut self) -> Option<&mut Tiled> {
+        match self {
+            Self::Tiled(tiled) => Some(tiled),
+            Self::Keyed(_) => None,
+        }
+    }
+
     /// Another empty shard of the same view.
     ///
     /// # Errors

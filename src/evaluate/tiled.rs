@@ -22,11 +22,12 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 use datafusion::execution::SessionState;
 
 use super::touched::{ENTITIES_AT_ONCE, Had, KeyColumns, Outcome, Touched, Unusable};
 use crate::state::keys::Keys;
+use crate::state::saved::SavedPane;
 use crate::time::EventTime;
 use crate::view::FeatureView;
 use crate::view::tiling::{Leaf, Tiling};
@@ -150,6 +151,45 @@ impl Tiled {
         }
         self.touched.extend(touched);
         Ok(())
+    }
+
+    /// What is kept of a stream's partition: all of it, or what changed since
+    /// this was asked last.
+    ///
+    /// # Errors
+    /// What DataFusion says. What changed is then lost sight of: the next time, all of it is asked for.
+    pub fn save(&mut self, stream: &str, partition: i32, all: bool) -> Result<Vec<SavedPane>> {
+        let mut saved = Vec::new();
+        for (number, (leaf, kept)) in self.plan.leaves.iter().zip(&mut self.kept).enumerate() {
+            if leaf.stream == stream {
+                saved.extend(kept.save(number, partition, &self.entities, all)?);
+            }
+        }
+        Ok(saved)
+    }
+
+    /// Takes in what [`Tiled::save`] gave, the newest first: of a group that
+    /// is there several times, the first counts.
+    ///
+    /// # Errors
+    /// When it is not of this view. The partition is then to be forgotten.
+    pub fn load(&mut self, stream: &str, partition: i32, saved: &[SavedPane]) -> Result<()> {
+        let plan = Arc::clone(&self.plan);
+        let mut touched = Vec::new();
+        let mut loaded = Ok(());
+        for pane in saved {
+            let leaf = plan.leaves.get(pane.leaf).filter(|leaf| leaf.stream == stream);
+            loaded = match leaf.zip(self.kept.get_mut(pane.leaf)) {
+                Some((leaf, kept)) => leaf.load(kept, partition, pane, &mut self.entities, &mut touched),
+                None => internal_err!("a view has no leaf {} over stream `{stream}`", pane.leaf),
+            };
+            if loaded.is_err() {
+                break;
+            }
+        }
+        // Also when it failed: what has nothing is forgotten once it was looked at.
+        self.touched.extend(touched);
+        loaded
     }
 
     /// Forgets what came from a stream's partition: it is given up, or read anew.

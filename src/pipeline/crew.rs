@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::publication::Publication;
-use super::publisher::Publisher;
-use super::worker::{self, Worker};
+use super::publisher::{Publisher, TakenOver};
+use super::worker::{self, Restored, Worker};
 use super::{Error, Shared};
 use crate::clock::Silence;
 use crate::frame::{FrameBatch, PartitionId};
 use crate::sink::Sink;
 use crate::sink::dead_letter::DeadLetters;
 use crate::source::{Assignment, Commit};
+use crate::state::saved::SavedPartition;
 use crate::time::EventTime;
 
 /// Publications between a worker and its publisher: one is written while the
@@ -62,12 +64,39 @@ pub enum Event {
     Failed(worker::Error),
 }
 
+/// What a worker has of a partition.
+pub(super) struct Snapshot {
+    pub partition: PartitionId,
+    /// `None` when it cannot be saved now.
+    pub saved: Result<Option<SavedPartition>, worker::Error>,
+    /// Whether it is all that there is.
+    pub all: bool,
+    /// For how long it kept the worker from its turns.
+    pub taken: Duration,
+}
+
 /// What the loop tells a worker.
 pub(super) enum Order {
     Assign(Vec<Assignment>),
+    /// Takes a partition with what was saved of it, if it can.
+    Restore {
+        without: Assignment,
+        saved: Box<SavedPartition>,
+        to: Sender<Restored>,
+    },
     Revoke(Vec<PartitionId>),
     Distrust,
-    Turn { frames: Vec<FrameBatch>, silences: Vec<(PartitionId, Silence)>, wall: EventTime },
+    /// Says what there is of a partition.
+    Snapshot {
+        partition: PartitionId,
+        all: bool,
+        to: Sender<Snapshot>,
+    },
+    Turn {
+        frames: Vec<FrameBatch>,
+        silences: Vec<(PartitionId, Silence)>,
+        wall: EventTime,
+    },
 }
 
 /// One worker's thread and its publisher's, as the loop sees them.
@@ -98,6 +127,7 @@ pub(super) fn start_pair(
         health: shared.health.clone(),
         clock: Arc::clone(&shared.clock),
         give_up: Arc::clone(give_up),
+        taken_over: TakenOver::new(),
     };
     let (computed, acknowledged) = (events.clone(), events.clone());
     let threads = vec![
@@ -128,6 +158,19 @@ fn work(
                     return;
                 }
             }
+            Order::Restore { without, saved, to } => match worker.restore(&without, &saved) {
+                // Who does not wait any more has ended.
+                Ok(restored) => drop(to.send(restored)),
+                Err(error) => {
+                    let _ = events.send(Event::Failed(error));
+                    return;
+                }
+            },
+            Order::Snapshot { partition, all, to } => {
+                let begun = Instant::now();
+                let saved = worker.snapshot(partition, all);
+                let _ = to.send(Snapshot { partition, saved, all, taken: begun.elapsed() });
+            }
             Order::Revoke(partitions) => worker.revoke(&partitions),
             Order::Distrust => worker.distrust_store(),
             Order::Turn { frames, silences, wall } => {
@@ -140,6 +183,8 @@ fn work(
                     }
                 };
                 let publishes = !publication.writes.is_empty()
+                    || !publication.taken.is_empty()
+                    || !publication.given_up.is_empty()
                     || !publication.letters.is_empty()
                     || publication.commits != last_commits;
                 last_commits.clone_from(&publication.commits);

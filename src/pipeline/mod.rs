@@ -12,7 +12,10 @@
 //! bounded however long a store is away.
 
 pub mod cadence;
+pub mod checkpoints;
 mod crew;
+mod end;
+mod news;
 mod progress;
 pub mod publication;
 pub mod publisher;
@@ -32,8 +35,10 @@ use crate::telemetry::{Health, Metrics};
 use crate::time::{Clock, Span};
 use crate::view::Streams;
 use cadence::{Cadence, Step, Waiting};
+use checkpoints::Checkpoints;
 pub use crew::{Crew, Event};
 use crew::{Order, Pair, start_pair};
+use end::Deadlines;
 pub use progress::Progress;
 
 /// How the loop runs.
@@ -101,6 +106,11 @@ pub struct Pipeline {
     assigned_once: bool,
     turned_at: Instant,
     paused: bool,
+    /// Whether nobody answers where the events come from.
+    source_silent: bool,
+    /// When commits that failed are made again.
+    commit_again: Instant,
+    checkpoints: Option<Checkpoints>,
     progress: Progress,
 }
 
@@ -129,6 +139,9 @@ impl Pipeline {
             assigned_once: false,
             turned_at: Instant::now(),
             paused: false,
+            source_silent: false,
+            commit_again: Instant::now(),
+            checkpoints: None,
             progress: Progress::default(),
         })
     }
@@ -145,18 +158,12 @@ impl Pipeline {
         mut watch: impl FnMut(&Progress),
     ) -> Result<Progress, Error> {
         let ended = self.turn_until(source, stop, &mut watch);
+        let deadlines = Deadlines::within(self.options.shutdown_timeout);
         let drained = match &ended {
-            Ok(()) => self.drain(source),
+            Ok(()) => self.drain(source, deadlines),
             Err(_) => Ok(()),
         };
-        self.give_up.store(true, Ordering::Relaxed);
-        for pair in std::mem::take(&mut self.pairs) {
-            drop(pair.orders);
-            for thread in pair.threads {
-                // A thread that panicked has said so itself.
-                let _ = thread.join();
-            }
-        }
+        self.end_threads(deadlines);
         watch(&self.progress);
         ended.and(drained).map(|()| self.progress)
     }
@@ -170,6 +177,8 @@ impl Pipeline {
         while !stop.load(Ordering::Relaxed) {
             self.shared.health.turned();
             self.take_events(source)?;
+            self.commit_again(source);
+            self.checkpoint(None);
             if self.options.until_caught_up && self.is_done() {
                 return Ok(());
             }
@@ -230,9 +239,11 @@ impl Pipeline {
         if self.inbox.len() > before {
             self.note_delivered();
         }
+        self.hear();
         match notice {
             Some(Notice::Assigned(assignments)) => self.assign(source, &assignments),
             Some(Notice::Revoked { partitions, lost }) => self.revoke(source, &partitions, lost),
+            Some(Notice::MadeAnew(assignments)) => self.begin_anew(source, &assignments),
             None => Ok(()),
         }
     }
@@ -245,13 +256,15 @@ impl Pipeline {
             {
                 state.delivered = next;
                 state.last_event = now;
+                self.progress.deliver(partition, next);
             }
         }
     }
 
     fn assign(&mut self, source: &mut dyn Source, assignments: &[Assignment]) -> Result<(), Error> {
+        let (assignments, given) = self.restore(source, assignments)?;
         self.assigned_once = true;
-        for assignment in assignments {
+        for assignment in &assignments {
             tracing::info!(
                 topic = self.shared.streams.get(assignment.partition.stream).topic,
                 partition = assignment.partition.partition,
@@ -276,6 +289,7 @@ impl Pipeline {
             let own: Vec<Assignment> = assignments
                 .iter()
                 .filter(|assignment| worker_of(assignment.partition, workers) == index)
+                .filter(|assignment| !given.contains(&assignment.partition))
                 .copied()
                 .collect();
             if !own.is_empty() {
@@ -283,7 +297,8 @@ impl Pipeline {
             }
         }
         self.shared.health.assigned(self.partitions.len());
-        source.assign(assignments)?;
+        source.assign(&assignments)?;
+        self.distrust_commits();
         Ok(())
     }
 
@@ -297,10 +312,13 @@ impl Pipeline {
         for partition in partitions {
             self.inbox.forget(*partition);
         }
-        let safe = self.wait_until_idle(source)?;
+        let deadline = Instant::now() + self.options.shutdown_timeout;
+        let safe = self.wait_until_idle(source, deadline)?;
         if !lost && safe {
             self.commit(source, true);
+            self.checkpoint_last(partitions, deadline);
         }
+        self.forget_checkpoints(partitions);
         for (index, pair) in self.pairs.iter().enumerate() {
             pair.orders.send(Order::Revoke(partitions.to_vec())).map_err(|_| Error::Gone(index))?;
         }
@@ -319,6 +337,7 @@ impl Pipeline {
         }
         self.shared.health.assigned(self.partitions.len());
         source.unassign(partitions)?;
+        self.distrust_commits();
         Ok(())
     }
 
@@ -410,7 +429,7 @@ impl Pipeline {
         let due: Vec<Commit> = self
             .lead_ins
             .values()
-            .filter(|commit| self.committed.get(&commit.partition) != Some(commit))
+            .filter(|commit| wait || self.committed.get(&commit.partition) != Some(commit))
             .copied()
             .collect();
         match source.commit(&due, wait) {
@@ -421,8 +440,7 @@ impl Pipeline {
     }
 
     /// Waits for what is on its way; whether all of it is safe.
-    fn wait_until_idle(&mut self, source: &mut dyn Source) -> Result<bool, Error> {
-        let deadline = Instant::now() + self.options.shutdown_timeout;
+    fn wait_until_idle(&mut self, source: &mut dyn Source, deadline: Instant) -> Result<bool, Error> {
         while self.pairs.iter().any(|pair| pair.computing || pair.publishing != 0) {
             self.shared.health.turned();
             let left = deadline.saturating_duration_since(Instant::now());
@@ -436,18 +454,6 @@ impl Pipeline {
             }
         }
         Ok(true)
-    }
-
-    /// The end: what is on its way is published and committed.
-    fn drain(&mut self, source: &mut dyn Source) -> Result<(), Error> {
-        if !self.wait_until_idle(source)? {
-            tracing::warn!(
-                "the store did not take the last batch within {:.0} s; it is read again at the next start",
-                self.options.shutdown_timeout.as_secs_f64()
-            );
-        }
-        self.commit(source, true);
-        Ok(())
     }
 
     /// Whether every partition is published to the end that it had.

@@ -12,6 +12,7 @@ use crate::time::EventTime;
 struct Reach {
     from: i64,
     publish_from: i64,
+    delivered: i64,
     reached: i64,
     end: i64,
 }
@@ -41,10 +42,17 @@ impl Progress {
         let reach = Reach {
             from: assignment.read_from,
             publish_from: assignment.publish_from,
+            delivered: assignment.read_from,
             reached: assignment.read_from,
             end: assignment.end,
         };
         self.partitions.insert(assignment.partition, reach);
+    }
+
+    pub(super) fn deliver(&mut self, partition: PartitionId, offset: i64) {
+        if let Some(reach) = self.partitions.get_mut(&partition) {
+            reach.delivered = reach.delivered.max(offset);
+        }
     }
 
     pub(super) fn advance(&mut self, partition: PartitionId, offset: i64) {
@@ -114,6 +122,14 @@ impl Progress {
 
     /// Offsets that are read only to fill windows.
     pub fn lead_in_offsets(&self) -> i64 {
-        self.partitions.values().map(|reach| (reach.publish_from - reach.from).max(0)).sum()
+        self.lead_in_read().1
+    }
+
+    /// Offsets read and to be read only to fill windows, over all partitions.
+    pub fn lead_in_read(&self) -> (i64, i64) {
+        self.partitions.values().fold((0, 0), |(done, all), reach| {
+            let length = (reach.publish_from - reach.from).max(0);
+            (done + (reach.delivered - reach.from).clamp(0, length), all + length)
+        })
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::frame::{FrameBatch, PartitionId, Rejected, StreamId};
 use crate::sink::Writes;
+use crate::sink::fence::Shard;
 use crate::source::Commit;
 use crate::time::EventTime;
 
@@ -67,6 +68,10 @@ pub struct Publication {
     pub ingested_in: Duration,
     /// How long it took until this was complete.
     pub computed_in: Duration,
+    /// Shards that belong to others since the publication before.
+    pub given_up: Vec<Shard>,
+    /// Shards to be taken over before anything is written.
+    pub taken: Vec<Shard>,
     /// The commands for the store.
     pub writes: Writes,
     /// What becomes dead letters.
@@ -89,6 +94,8 @@ impl Publication {
             begun: Instant::now(),
             ingested_in: Duration::ZERO,
             computed_in: Duration::ZERO,
+            given_up: Vec::new(),
+            taken: Vec::new(),
             writes: Writes::default(),
             letters: Vec::new(),
             commits: Vec::new(),
@@ -118,6 +125,8 @@ impl Publication {
             begun: self.begun,
             ingested_in: self.ingested_in,
             computed_in: self.computed_in,
+            given_up: Vec::new(),
+            taken: Vec::new(),
             writes: Writes::default(),
             letters,
             commits: self.commits.clone(),

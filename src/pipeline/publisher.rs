@@ -1,6 +1,7 @@
 //! Makes a turn's publication safe: dead letters first, then the store, again
 //! and again until both have it. Only then may its offsets be committed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -9,16 +10,25 @@ use std::time::{Duration, Instant};
 use super::Event;
 use super::publication::{Letters, Publication};
 use crate::error::Fault;
-use crate::frame::Reason;
+use crate::frame::{PartitionId, Reason};
 use crate::sink::backoff::Backoff;
 use crate::sink::dead_letter::{DeadLetter, DeadLetters};
+use crate::sink::fence::Shard;
 use crate::sink::{self, Sink, Written};
+use crate::source::Commit;
 use crate::telemetry::{Health, LateAction, Metrics, RedisStatus, Stage};
 use crate::time::Clock;
 use crate::view::Streams;
 
 /// How often a store that has nothing to do is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(2);
+
+/// A shard that another process took over is spoken of again after this long:
+/// by then the group's rebalance should have told us so, too.
+const FENCED_AGAIN: Duration = Duration::from_secs(60);
+
+/// The shards that other processes took over, and when that was said last.
+pub type TakenOver = BTreeMap<Shard, Instant>;
 
 /// What a publisher is made of.
 pub struct Publisher {
@@ -38,6 +48,8 @@ pub struct Publisher {
     pub clock: Arc<dyn Clock>,
     /// Set when waiting for a store has to end.
     pub give_up: Arc<AtomicBool>,
+    /// What others took over and this process was not told to give up; empty at first.
+    pub taken_over: TakenOver,
 }
 
 impl Publisher {
@@ -48,10 +60,10 @@ impl Publisher {
                 Ok(publication) => {
                     let event = match self.publish(&publication) {
                         Some(written) => {
-                            self.count(&publication, written);
+                            self.count(&publication, &written);
                             Event::Acknowledged {
                                 worker: self.worker,
-                                commits: publication.commits,
+                                commits: self.commits(&publication),
                                 store_changed: written.store_changed,
                             }
                         }
@@ -64,6 +76,9 @@ impl Publisher {
                 Err(RecvTimeoutError::Timeout) => {
                     let answer = self.sink.ping();
                     self.health.sink_answers(answer.is_ok());
+                    if let Ok(written) = &answer {
+                        self.note_taken_over(&written.taken_over);
+                    }
                     if answer.is_ok_and(|written| written.store_changed)
                         && events.send(Event::StoreChanged).is_err()
                     {
@@ -78,6 +93,15 @@ impl Publisher {
     /// `None` when it was told to give up.
     fn publish(&mut self, publication: &Publication) -> Option<Written> {
         let begun = Instant::now();
+        self.sink.give_up(&publication.given_up);
+        for shard in publication.given_up.iter().chain(&publication.taken) {
+            self.taken_over.remove(shard);
+        }
+        if !publication.taken.is_empty() {
+            self.until_done("take shards over", |publisher| {
+                publisher.sink.take_over(&publication.taken).map(|()| Written::default())
+            })?;
+        }
         if !publication.letters.is_empty() && self.dead_letters.is_some() {
             self.until_done("write dead letters", |publisher| {
                 publisher.send_letters(&publication.letters).map(|()| Written::default())
@@ -92,10 +116,53 @@ impl Publisher {
                 written
             })?;
             self.health.sink_answers(true);
+            self.note_taken_over(&written.taken_over);
             written
         };
         self.metrics.batch_seconds(Stage::Publish, begun.elapsed());
         Some(written)
+    }
+
+    /// Says which shards others took over, and again while we are not told to give them up.
+    fn note_taken_over(&mut self, shards: &[Shard]) {
+        for shard in shards {
+            let topic = &self.streams.get(shard.stream).topic;
+            let partition = shard.partition.map_or_else(|| "all".to_owned(), |number| number.to_string());
+            match self.taken_over.get(shard) {
+                None => {
+                    tracing::warn!(
+                        topic,
+                        partition,
+                        "another process of the group has taken the partition over: what is computed here is not written, and its offsets are not committed; that ends with the group's next rebalance"
+                    );
+                    self.taken_over.insert(*shard, Instant::now());
+                }
+                Some(said) if said.elapsed() >= FENCED_AGAIN => {
+                    tracing::error!(
+                        topic,
+                        partition,
+                        hint = "restart this process; if two consumer groups or two Kafka clusters use one Redis under the same group id, give each an id of its own",
+                        "another process has taken the partition over, and the group has not taken it from this one: its features are not written"
+                    );
+                    self.taken_over.insert(*shard, Instant::now());
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// What of a publication may be committed: not what another process has taken over.
+    fn commits(&self, publication: &Publication) -> Vec<Commit> {
+        let is_ours = |partition: PartitionId| {
+            !publication.views.iter().any(|view| {
+                let is_of = |shard: &Shard| {
+                    view.streams.first() == Some(&shard.stream)
+                        && shard.partition.is_none_or(|number| number == partition.partition)
+                };
+                view.streams.contains(&partition.stream) && self.taken_over.keys().any(is_of)
+            })
+        };
+        publication.commits.iter().filter(|commit| is_ours(commit.partition)).copied().collect()
     }
 
     fn send_letters(&mut self, letters: &[Letters]) -> Result<(), sink::Error> {
@@ -156,9 +223,10 @@ impl Publisher {
         }
     }
 
-    fn count(&self, publication: &Publication, written: Written) {
+    fn count(&self, publication: &Publication, written: &Written) {
         self.metrics.redis_writes(RedisStatus::Acknowledged, written.acknowledged);
         self.metrics.redis_writes(RedisStatus::Refused, written.refused);
+        self.metrics.redis_writes(RedisStatus::Fenced, written.fenced);
         if publication.events() > 0 || !publication.writes.is_empty() {
             self.metrics.processing_latency(publication.begun.elapsed());
         }

@@ -8,6 +8,7 @@
 
 mod evaluate;
 mod ingest;
+mod saved;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -28,10 +29,12 @@ use crate::evaluate::reference::Rows;
 use crate::frame::{FrameBatch, PartitionId, StreamId};
 use crate::schema::writers::Writers;
 use crate::sink::encode::Encoder;
+use crate::sink::fence::Shard as Fence;
 use crate::source::{Assignment, Commit};
 use crate::state::retained::{LeadIn, Retained};
 use crate::time::EventTime;
 use crate::view::{FeatureView, Sharding, Streams};
+pub use saved::Restored;
 
 /// A shard of a view: a partition number, or all of them.
 type ShardId = Option<i32>;
@@ -145,6 +148,9 @@ pub struct Worker {
     decoders: BTreeMap<StreamId, StreamDecoder>,
     views: Vec<View>,
     partitions: BTreeMap<PartitionId, Partition>,
+    /// What the store is to be told of shards, at the next turn.
+    taken: BTreeSet<Fence>,
+    given_up: BTreeSet<Fence>,
     mismatched: HashSet<StreamId>,
 }
 
@@ -205,6 +211,8 @@ impl Worker {
             decoders: parts.decoders,
             views,
             partitions: BTreeMap::new(),
+            taken: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             mismatched: HashSet::new(),
         })
     }
@@ -238,6 +246,9 @@ impl Worker {
                 let shard = view.shards.get_mut(&shard_id).expect("the shard was just put there");
                 shard.forget(&self.streams.get(id.stream).name, id);
                 shard.adopts |= !warm;
+                let fence = view.fence(shard_id);
+                self.given_up.remove(&fence);
+                self.taken.insert(fence);
             }
         }
         Ok(())
@@ -245,6 +256,7 @@ impl Worker {
 
     /// Gives partitions up, and the shards that have none left.
     pub fn revoke(&mut self, partitions: &[PartitionId]) {
+        let before: BTreeSet<Fence> = self.fences().collect();
         for id in partitions {
             self.partitions.remove(id);
         }
@@ -260,6 +272,18 @@ impl Worker {
                 left.iter().any(|id| streams.contains(&id.stream) && shard_of(sharding, *id) == *shard)
             });
         }
+        // A fence can be that of several views.
+        let left: BTreeSet<Fence> = self.fences().collect();
+        let gone: Vec<Fence> = before.difference(&left).copied().collect();
+        for fence in gone {
+            self.taken.remove(&fence);
+            self.given_up.insert(fence);
+        }
+    }
+
+    /// Whose every shard is, for the store.
+    fn fences(&self) -> impl Iterator<Item = Fence> {
+        self.views.iter().flat_map(|view| view.shards.keys().map(move |shard| view.fence(*shard)))
     }
 
     /// The store lost what was written: everything is written again.
@@ -287,6 +311,8 @@ impl Worker {
         publication.ingested_in = publication.begun.elapsed();
         self.adopt_warm(wall)?;
         self.evaluate(silences, wall, &mut publication)?;
+        publication.given_up = std::mem::take(&mut self.given_up).into_iter().collect();
+        publication.taken = std::mem::take(&mut self.taken).into_iter().collect();
         self.expire()?;
         self.report(&mut publication);
         publication.computed_in = publication.begun.elapsed();
@@ -403,6 +429,13 @@ impl Worker {
 impl View {
     fn shard_of(&self, partition: PartitionId) -> ShardId {
         shard_of(&self.view.sharding, partition)
+    }
+
+    /// What a shard is to the store: processes hand it over together with the
+    /// partition of the view's first stream, which has its others with it.
+    fn fence(&self, shard: ShardId) -> Fence {
+        let stream = *self.streams.first().expect("a view with shards reads a stream");
+        Fence { stream, partition: shard }
     }
 }
 

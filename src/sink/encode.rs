@@ -6,8 +6,8 @@
 //! HSET features:card:c_17:transaction txn_count_5m 3 … _as_of 1700000000000 _computed_at 1700000000123
 //! PEXPIRE features:card:c_17:transaction 86400000
 //! ```
-//! When fields that became NULL have to go, an `HDEL` joins them, and the three
-//! stand in a transaction: no reader sees half of the new row.
+//! When fields that became NULL have to go, an `HDEL` joins them, and the sink
+//! makes the three a transaction: no reader sees half of the new row.
 
 mod bound;
 mod column;
@@ -30,7 +30,7 @@ pub use digest::Digest;
 use digest::Secret;
 pub use template::{KeyTemplate, TemplateError};
 
-use super::{Entry, Writes, resp};
+use super::{Writes, resp};
 
 /// The field with the as-of time in milliseconds.
 pub const AS_OF: &str = "_as_of";
@@ -251,12 +251,7 @@ impl Encoder {
         let out = &mut writes.bytes;
         out.extend_from_slice(b"*2\r\n$3\r\nDEL\r\n");
         let name = self.push_redis_key(out, key);
-        writes.entries.push(Entry {
-            start,
-            end: writes.bytes.len(),
-            replies: 1,
-            key: (name.start, name.end),
-        });
+        writes.end_entry(start, 1, (name.start, name.end));
     }
 
     /// Lets an entity's hash live for another TTL. `key` is what [`Bound::key`] gave.
@@ -266,12 +261,7 @@ impl Encoder {
         out.extend_from_slice(PEXPIRE);
         let name = self.push_redis_key(out, key);
         out.extend_from_slice(&self.ttl);
-        writes.entries.push(Entry {
-            start,
-            end: writes.bytes.len(),
-            replies: 1,
-            key: (name.start, name.end),
-        });
+        writes.end_entry(start, 1, (name.start, name.end));
     }
 
     /// Appends the name of an entity's hash and says where its text stands.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::fence::{Epoch, Fences, Shard, Standing};
 use super::{Error, Sink, Writes, Written, resp};
 
 /// What errors call this store.
@@ -19,12 +20,22 @@ pub struct StoredHash {
     pub ttl_ms: Option<u64>,
 }
 
+/// Everything that a store had at some time.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    hashes: BTreeMap<String, StoredHash>,
+    fences: BTreeMap<Shard, Epoch>,
+}
+
 #[derive(Debug, Default)]
 struct Model {
-    hashes: BTreeMap<String, StoredHash>,
+    data: Snapshot,
     writes: u64,
     away: bool,
-    changed: bool,
+    /// How often it was started: sinks notice that it is another process.
+    starts: u64,
+    /// How many sinks there were that take shards over.
+    holders: u64,
 }
 
 /// The hashes. Clones look at the same ones.
@@ -34,17 +45,17 @@ pub struct MemoryStore(Arc<Mutex<Model>>);
 impl MemoryStore {
     /// A hash by its Redis key.
     pub fn hash(&self, key: &str) -> Option<StoredHash> {
-        self.model().hashes.get(key).cloned()
+        self.model().data.hashes.get(key).cloned()
     }
 
     /// Every Redis key, in order.
     pub fn keys(&self) -> Vec<String> {
-        self.model().hashes.keys().cloned().collect()
+        self.model().data.hashes.keys().cloned().collect()
     }
 
     /// A copy of everything.
     pub fn hashes(&self) -> BTreeMap<String, StoredHash> {
-        self.model().hashes.clone()
+        self.model().data.hashes.clone()
     }
 
     /// How many entries were written so far.
@@ -57,11 +68,26 @@ impl MemoryStore {
         self.model().away = away;
     }
 
-    /// Plays a restart that lost everything: the next write is told so.
+    /// Plays a restart that lost everything: each sink's next write is told so.
     pub fn lose_everything(&self) {
+        self.go_back_to(Snapshot::default());
+    }
+
+    /// Plays FLUSHALL at a store that goes on: only its fences tell.
+    pub fn flush(&self) {
+        self.model().data = Snapshot::default();
+    }
+
+    /// What [`Self::go_back_to`] can bring back.
+    pub fn snapshot(&self) -> Snapshot {
+        self.model().data.clone()
+    }
+
+    /// Plays a restart with the data of an earlier time.
+    pub fn go_back_to(&self, snapshot: Snapshot) {
         let mut model = self.model();
-        model.hashes.clear();
-        model.changed = true;
+        model.data = snapshot;
+        model.starts += 1;
     }
 
     /// A panic elsewhere leaves the model as it was between two entries.
@@ -70,49 +96,116 @@ impl MemoryStore {
     }
 }
 
-/// The sink over a [`MemoryStore`].
+/// The sink over a [`MemoryStore`]. Several over one store compete for shards as
+/// processes do.
 #[derive(Debug, Clone, Default)]
 pub struct MemorySink {
     store: MemoryStore,
+
+    fences: Fences,
+    /// Which start of the store the last call found.
+    found: Option<u64>,
+    /// The store has lost what a fence said.
+    lost: bool,
 }
 
 impl MemorySink {
     /// Writes into `store`.
-    pub const fn new(store: MemoryStore) -> Self {
-        Self { store }
+    pub fn new(store: MemoryStore) -> Self {
+        let mut model = store.model();
+        model.holders += 1;
+        let fences = Fences::new(model.holders);
+        drop(model);
+        Self { store, fences, found: None, lost: false }
+    }
+
+    /// One of several that write into `store`.
+    pub fn of(store: &MemoryStore) -> Self {
+        Self::new(store.clone())
     }
 
     /// What was written, for a reader.
     pub fn store(&self) -> MemoryStore {
         self.store.clone()
     }
+
+    /// Looks at the fences of all shards that are held; what was lost is taken over anew.
+    fn check(&mut self, model: &mut Model) {
+        let held: Vec<Shard> = self.fences.held().collect();
+        for shard in held {
+            let found = model.data.fences.get(&shard).copied();
+            if self.fences.judge(shard, found) == Standing::Lost {
+                self.lost = true;
+                self.take(model, shard);
+            }
+        }
+    }
+
+    fn take(&mut self, model: &mut Model, shard: Shard) {
+        let found = model.data.fences.get(&shard).copied();
+        let epoch = self.fences.next(shard, found);
+        model.data.fences.insert(shard, epoch);
+        self.fences.hold(shard, epoch);
+    }
+
+    /// What to report, beside what became of entries.
+    fn report(&mut self, model: &Model) -> Written {
+        let restarted = self.found.replace(model.starts).is_some_and(|found| found != model.starts);
+        Written {
+            taken_over: self.fences.taken_over(),
+            store_changed: std::mem::take(&mut self.lost) || restarted,
+            ..Written::default()
+        }
+    }
 }
 
 impl Sink for MemorySink {
-    fn write(&mut self, writes: &Writes) -> Result<Written, Error> {
-        let mut model = self.store.model();
+    fn take_over(&mut self, shards: &[Shard]) -> Result<(), Error> {
+        let store = self.store();
+        let mut model = store.model();
         if model.away {
             return Err(unavailable());
         }
-        let mut written = Written::default();
+        self.check(&mut model);
+        shards.iter().for_each(|shard| self.take(&mut model, *shard));
+        Ok(())
+    }
+
+    fn give_up(&mut self, shards: &[Shard]) {
+        self.fences.give_up(shards);
+    }
+
+    fn write(&mut self, writes: &Writes) -> Result<Written, Error> {
+        let store = self.store();
+        let mut model = store.model();
+        if model.away {
+            return Err(unavailable());
+        }
+        self.check(&mut model);
+        let mut written = self.report(&model);
         for entry in &writes.entries {
+            if writes.origin(*entry).is_some_and(|origin| self.fences.is_taken_over(origin.shard)) {
+                written.fenced += 1;
+                continue;
+            }
             for command in resp::commands(&writes.bytes[entry.start..entry.end]) {
                 let command = command.map_err(|malformed| refused(malformed.to_string()))?;
-                apply(&mut model.hashes, &command)?;
+                apply(&mut model.data.hashes, &command)?;
             }
             written.acknowledged += 1;
         }
         model.writes += written.acknowledged;
-        written.store_changed = std::mem::take(&mut model.changed);
         Ok(written)
     }
 
     fn ping(&mut self) -> Result<Written, Error> {
-        let mut model = self.store.model();
+        let store = self.store();
+        let mut model = store.model();
         if model.away {
             return Err(unavailable());
         }
-        Ok(Written { store_changed: std::mem::take(&mut model.changed), ..Written::default() })
+        self.check(&mut model);
+        Ok(self.report(&model))
     }
 }
 
@@ -143,8 +236,6 @@ fn apply(hashes: &mut BTreeMap<String, StoredHash>, command: &[&[u8]]) -> Result
                 hash.ttl_ms = Some(ttl_ms);
             }
         }
-        // One writer and one lock: every command is a transaction already.
-        [b"MULTI" | b"EXEC"] => {}
         _ => return Err(refused(format!("unknown command {:?}", command.first().map(|name| text(name))))),
     }
     Ok(())
@@ -165,7 +256,10 @@ fn refused(reason: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::Entry;
+    use crate::frame::StreamId;
+    use crate::sink::Origin;
+
+    const SHARD: Shard = Shard { stream: StreamId(0), partition: Some(1) };
 
     fn writes(entries: &[&[&[&[u8]]]]) -> Writes {
         let mut writes = Writes::default();
@@ -173,7 +267,7 @@ mod tests {
             let start = writes.bytes.len();
             commands.iter().for_each(|parts| writes.bytes.extend(resp::command(parts)));
             let replies = u32::try_from(commands.len()).unwrap();
-            writes.entries.push(Entry { start, end: writes.bytes.len(), replies, key: (start, start) });
+            writes.end_entry(start, replies, (start, start));
         }
         writes
     }
@@ -187,10 +281,7 @@ mod tests {
             &[&[b"HSET", b"b", b"x", b"1"]],
         ]);
         assert_eq!(sink.write(&first).unwrap().acknowledged, 2);
-        let second = writes(&[
-            &[&[b"MULTI"], &[b"HSET", b"a", b"x", b"3"], &[b"HDEL", b"a", b"y"], &[b"EXEC"]],
-            &[&[b"DEL", b"b"]],
-        ]);
+        let second = writes(&[&[&[b"HSET", b"a", b"x", b"3"], &[b"HDEL", b"a", b"y"]], &[&[b"DEL", b"b"]]]);
         sink.write(&second).unwrap();
         let fields = BTreeMap::from([("x".to_owned(), "3".to_owned())]);
         assert_eq!(store.hash("a"), Some(StoredHash { fields, ttl_ms: Some(500) }));
@@ -209,6 +300,49 @@ mod tests {
         sink.store().lose_everything();
         assert!(sink.write(&one).unwrap().store_changed);
         assert!(!sink.write(&one).unwrap().store_changed);
+    }
+
+    /// A write of one hash by whoever has [`SHARD`].
+    fn of_shard(value: &[u8]) -> Writes {
+        let mut writes = writes(&[&[&[b"HSET", b"a", b"x", value]]]);
+        writes.begin(Origin { shard: SHARD, as_of_ms: 0 });
+        writes
+    }
+
+    #[test]
+    fn a_shard_has_one_writer() {
+        let store = MemoryStore::default();
+        let (mut first, mut second) = (MemorySink::of(&store), MemorySink::of(&store));
+        first.take_over(&[SHARD]).unwrap();
+        assert_eq!(first.write(&of_shard(b"1")).unwrap().acknowledged, 1);
+        second.take_over(&[SHARD]).unwrap();
+        assert_eq!(second.write(&of_shard(b"2")).unwrap().acknowledged, 1);
+        let written = first.write(&of_shard(b"3")).unwrap();
+        assert_eq!((written.acknowledged, written.fenced, written.taken_over), (0, 1, vec![SHARD]));
+        assert!(!written.store_changed);
+        assert_eq!(store.hash("a").unwrap().fields["x"], "2");
+        first.take_over(&[SHARD]).unwrap();
+        assert_eq!(first.write(&of_shard(b"4")).unwrap().acknowledged, 1);
+        assert_eq!(second.write(&of_shard(b"5")).unwrap().fenced, 1);
+    }
+
+    #[test]
+    fn fences_tell_of_a_loss_at_a_store_that_goes_on() {
+        let store = MemoryStore::default();
+        let (mut old, mut sink) = (MemorySink::of(&store), MemorySink::of(&store));
+        old.take_over(&[SHARD]).unwrap();
+        let before = store.snapshot();
+        sink.take_over(&[SHARD]).unwrap();
+        assert!(!sink.write(&of_shard(b"1")).unwrap().store_changed);
+        store.flush();
+        // The one that was fenced may come first; the other has the higher epoch all the same.
+        assert!(old.ping().unwrap().store_changed);
+        assert!(sink.ping().unwrap().store_changed);
+        assert!(!sink.ping().unwrap().store_changed);
+        assert_eq!(old.write(&of_shard(b"0")).unwrap().fenced, 1);
+        assert_eq!(sink.write(&of_shard(b"1")).unwrap().acknowledged, 1);
+        store.go_back_to(before);
+        assert!(sink.write(&of_shard(b"1")).unwrap().store_changed);
     }
 
     #[test]

@@ -6,20 +6,26 @@
 
 mod cluster;
 mod connect;
+mod fence;
 mod options;
 mod reply;
+mod script;
+mod server;
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 
 use ::redis::{Connection, Value};
 use tracing::warn;
 
 use cluster::Cluster;
 use connect::{Dialer, request, text};
-pub use options::{Mode, Options};
-use reply::{Failure, Verdict, verdict};
+use fence::Fencing;
+pub use options::{Guard, Mode, Options};
+use reply::Failure;
 
-use super::{Entry, Error, Sink, Writes, Written};
+use super::fence::Shard;
+use super::{Entry, Error, Sink, Writes, Written, resp};
 
 /// Entries sent before their replies are read. Enough to make the round trip
 /// cheap; few enough that the server's replies never fill a socket's buffer.
@@ -36,7 +42,10 @@ const SCAN_COUNT: &[u8] = b"1000";
 pub struct RedisSink {
     dialer: Dialer,
     store: String,
+    /// Whether hashes for a later time stay as they are.
+    keeps_newer: bool,
 
+    fencing: Option<Fencing>,
     link: Option<Link>,
     /// The server processes that hold what was written so far, if they tell.
     identities: Option<BTreeSet<String>>,
@@ -55,6 +64,7 @@ enum Link {
 struct Tally {
     acknowledged: u64,
     refused: u64,
+    fenced: u64,
 }
 
 impl RedisSink {
@@ -65,7 +75,15 @@ impl RedisSink {
     pub fn connect(options: &Options) -> Result<Self, Error> {
         let dialer = Dialer::try_new(options).map_err(|failure| failure.at("Redis"))?;
         let store = dialer.store();
-        Ok(Self { dialer, store, link: None, identities: None, changed: false })
+        let fencing = match &options.guard {
+            Guard::Fences { group, topics } => {
+                // Any number will do that no other sink has.
+                Some(Fencing::new(group, topics, RandomState::new().hash_one(std::process::id())))
+            }
+            Guard::None | Guard::AsOf => None,
+        };
+        let keeps_newer = options.guard == Guard::AsOf;
+        Ok(Self { dialer, store, keeps_newer, fencing, link: None, identities: None, changed: false })
     }
 
     /// The store as messages call it.
@@ -101,7 +119,7 @@ impl RedisSink {
     /// When the store does not answer.
     pub fn scan(&mut self, pattern: &str, limit: usize) -> Result<Vec<String>, Error> {
         let mut keys = BTreeSet::new();
-        self.with_link(|link, _| {
+        self.with_link(|link, _, _| {
             for connection in link.connections() {
                 scan(connection, pattern, limit, &mut keys)?;
             }
@@ -112,14 +130,14 @@ impl RedisSink {
 
     /// One question about one key.
     fn ask(&mut self, key: &str, parts: &[&[u8]]) -> Result<Value, Error> {
-        self.with_link(|link, _| request(link.connection(key.as_bytes())?, parts))
+        self.with_link(|link, _, _| request(link.connection(key.as_bytes())?, parts))
     }
 
     /// Does something with a connection, made if there is none. After a failure
     /// it is not used again: replies may still be on their way.
     fn with_link<T>(
         &mut self,
-        act: impl FnOnce(&mut Link, &Dialer) -> Result<T, Failure>,
+        act: impl FnOnce(&mut Link, &Dialer, Option<&mut Fencing>) -> Result<T, Failure>,
     ) -> Result<T, Error> {
         let mut link = match self.link.take() {
             Some(link) => link,
@@ -129,7 +147,8 @@ impl RedisSink {
                 link
             }
         };
-        let done = act(&mut link, &self.dialer).map_err(|failure| failure.at(&self.store))?;
+        let done =
+            act(&mut link, &self.dialer, self.fencing.as_mut()).map_err(|failure| failure.at(&self.store))?;
         // A cluster may have changed its masters on the way.
         self.compare(link.identities());
         self.link = Some(link);
@@ -144,26 +163,74 @@ impl RedisSink {
         }
         self.identities = Some(now);
     }
+
+    /// What to report of a write.
+    fn written(&mut self, tally: Tally) -> Written {
+        let lost = self.fencing.as_mut().is_some_and(Fencing::take_lost);
+        Written {
+            acknowledged: tally.acknowledged,
+            refused: tally.refused,
+            fenced: tally.fenced,
+            taken_over: self.fencing.as_ref().map(Fencing::taken_over).unwrap_or_default(),
+            store_changed: std::mem::take(&mut self.changed) || lost,
+        }
+    }
+
+    fn write_all(&mut self, writes: &Writes) -> Result<Tally, Error> {
+        self.with_link(|link, dialer, fencing| match (link, fencing) {
+            (Link::Server { connection, .. }, None) => server::write(connection, writes),
+            (Link::Server { connection, .. }, Some(fencing)) => {
+                server::write_fenced(connection, writes, fencing)
+            }
+            (Link::Cluster(cluster), None) => cluster.write(dialer, writes),
+            (Link::Cluster(cluster), Some(fencing)) => cluster.write_fenced(dialer, writes, fencing),
+        })
+    }
 }
 
 impl Sink for RedisSink {
+    fn take_over(&mut self, shards: &[Shard]) -> Result<(), Error> {
+        if self.fencing.is_none() {
+            return Ok(());
+        }
+        self.with_link(|link, _, fencing| match (link, fencing) {
+            (_, None) => Ok(()),
+            (Link::Server { connection, .. }, Some(fencing)) => fencing.take_over(connection, shards),
+            (Link::Cluster(cluster), Some(fencing)) => cluster.take_over(fencing, shards),
+        })
+    }
+
+    fn give_up(&mut self, shards: &[Shard]) {
+        if let Some(fencing) = &mut self.fencing {
+            fencing.give_up(shards);
+        }
+    }
+
     fn write(&mut self, writes: &Writes) -> Result<Written, Error> {
-        let tally = self.with_link(|link, dialer| match link {
-            Link::Server { connection, .. } => write(connection, writes),
-            Link::Cluster(cluster) => cluster.write(dialer, writes),
-        })?;
-        let store_changed = std::mem::take(&mut self.changed);
-        Ok(Written { acknowledged: tally.acknowledged, refused: tally.refused, store_changed })
+        let tally = if self.keeps_newer {
+            let scripts = script::unless_newer(writes).map_err(|failure| failure.at(&self.store))?;
+            self.write_all(&scripts)?
+        } else {
+            self.write_all(writes)?
+        };
+        Ok(self.written(tally))
     }
 
     fn ping(&mut self) -> Result<Written, Error> {
-        self.with_link(|link, _| {
+        self.with_link(|link, _, fencing| {
             for connection in link.connections() {
                 request(connection, &[b"PING"])?;
             }
-            Ok(())
+            match (link, fencing) {
+                (_, None) => Ok(()),
+                (Link::Server { connection, .. }, Some(fencing)) => {
+                    let held = fencing.held();
+                    fencing.check(connection, &held)
+                }
+                (Link::Cluster(cluster), Some(fencing)) => cluster.check_all(fencing),
+            }
         })?;
-        Ok(Written { store_changed: std::mem::take(&mut self.changed), ..Written::default() })
+        Ok(self.written(Tally::default()))
     }
 }
 
@@ -204,6 +271,11 @@ impl Tally {
         self.acknowledged += 1;
     }
 
+    /// Counts an entry that is another process' to write, or older than what is there.
+    const fn fence(&mut self) {
+        self.fenced += 1;
+    }
+
     /// Counts and logs an entry that the store refused for good.
     fn refuse(&mut self, key: &[u8], reason: &str) {
         self.refused += 1;
@@ -216,24 +288,18 @@ impl Tally {
     }
 }
 
-/// Writes every entry at one server.
-fn write(connection: &mut Connection, writes: &Writes) -> Result<Tally, Failure> {
-    let mut tally = Tally::default();
-    for stretch in stretches(&writes.entries) {
-        let (first, last) = (&stretch[0], &stretch[stretch.len() - 1]);
-        connection.send_packed_command(&writes.bytes[first.start..last.end])?;
-        for entry in stretch {
-            match verdict(entry.replies, || connection.recv_response())? {
-                Verdict::Done => tally.acknowledge(),
-                Verdict::WrongType(reason) => tally.refuse(writes.key(*entry), &reason),
-                Verdict::Elsewhere(_) => {
-                    let reason = "the server is part of a cluster; the mode has to be cluster";
-                    return Err(Failure::Refused(reason.to_owned()));
-                }
-            }
-        }
+/// Appends an entry's commands, those of a torn one as a transaction; how many replies they get.
+fn push_entry(bytes: &mut Vec<u8>, writes: &Writes, entry: Entry) -> u32 {
+    let commands = &writes.bytes[entry.start..entry.end];
+    if entry.is_torn() {
+        bytes.extend(resp::command(&[b"MULTI"]));
+        bytes.extend_from_slice(commands);
+        bytes.extend(resp::command(&[b"EXEC"]));
+        entry.replies + 2
+    } else {
+        bytes.extend_from_slice(commands);
+        entry.replies
     }
-    Ok(tally)
 }
 
 /// Entries, which lie one behind the other, cut into stretches that are sent at
@@ -296,8 +362,10 @@ mod tests {
 
     #[test]
     fn stretches_hold_so_many_entries_and_bytes() {
-        let entry =
-            |start: usize, len: usize| Entry { start, end: start + len, replies: 2, key: (start, start) };
+        let entry = |start: usize, len: usize| {
+            let key = (start, start);
+            Entry { start, end: start + len, replies: 2, origin: 0, key }
+        };
         let lengths = |entries: &[Entry]| stretches(entries).map(<[Entry]>::len).collect::<Vec<_>>();
         assert_eq!(lengths(&[]), Vec::<usize>::new());
         let small: Vec<Entry> = (0..1100).map(|index| entry(index * 10, 10)).collect();

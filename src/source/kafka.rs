@@ -4,7 +4,9 @@
 //! Callbacks only leave messages here. In particular a rebalance is carried out
 //! by the loop, after it has published and committed what it had read.
 
+mod begin;
 mod mailbox;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -12,20 +14,21 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, RebalanceProtocol};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 pub(super) use self::mailbox::Mailbox;
 use self::mailbox::Rebalance;
-use super::position::{self, Facts, Start};
+use super::position;
 use super::{Assignment, Commit, Error, Inbox, Notice, Source};
 use crate::frame::{Frame, PartitionId, StreamId};
-use crate::state::retained::LeadIn;
-use crate::time::EventTime;
+use crate::time::{EventTime, Span};
 
-/// How long the broker may take to answer a question about offsets.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long the brokers may take to answer a question while the loop waits.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// What they did not answer is asked again after this long.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long one wait for events is at most, so that notices are not left lying.
 const POLL_SLICE: Duration = Duration::from_millis(100);
 
@@ -53,6 +56,8 @@ pub struct Options {
     pub properties: BTreeMap<String, String>,
     /// Topics by stream.
     pub topics: Vec<(StreamId, String)>,
+    /// The longest window by stream: how long features miss what was lost.
+    pub windows: Vec<(StreamId, Span)>,
     /// Where to begin.
     pub start_from: StartFrom,
     /// Topics whose partitions must all be this process', each with the view that needs it.
@@ -73,8 +78,7 @@ pub fn client_config(brokers: &str, properties: &BTreeMap<String, String>) -> Cl
     config
         .set("bootstrap.servers", brokers)
         .set("client.id", "windrow")
-        .set("allow.auto.create.topics", "false")
-        .set("log.connection.close", "false");
+        .set("allow.auto.create.topics", "false");
     for (name, value) in properties {
         config.set(name, value);
     }
@@ -93,8 +97,17 @@ pub struct KafkaSource {
     /// Whether partitions have been given before: those given later begin where the group left off.
     begun: bool,
     assigned: Vec<PartitionId>,
+    /// The offset wanted next of each of them.
+    wanted: BTreeMap<PartitionId, i64>,
     paused: bool,
     asked_ends: Instant,
+    /// When the brokers are asked again where partitions begin, which they did not say.
+    begin_again: Option<Instant>,
+    /// When they are asked again whether a view has all its partitions here.
+    count_again: Option<Instant>,
+    /// Since when a partition does not hold the offset that is wanted.
+    astray: Option<Instant>,
+    looked_astray: Instant,
 }
 
 impl KafkaSource {
@@ -107,7 +120,8 @@ impl KafkaSource {
         let mut config = client_config(&options.brokers, &BTreeMap::new());
         config
             .set("group.id", &options.group_id)
-            .set("auto.offset.reset", "earliest")
+            // Every partition begins where it is told. Should it not hold that, it is looked into.
+            .set("auto.offset.reset", "error")
             .set("fetch.queue.backoff.ms", "10")
             .set("topic.metadata.refresh.interval.ms", "30000")
             .set(
@@ -131,8 +145,13 @@ impl KafkaSource {
             consumer,
             begun: false,
             assigned: Vec::new(),
+            wanted: BTreeMap::new(),
             paused: false,
             asked_ends: Instant::now(),
+            begin_again: None,
+            count_again: None,
+            astray: None,
+            looked_astray: Instant::now(),
         };
         source.refuse_company()?;
         source.look_for_topics()?;
@@ -141,57 +160,12 @@ impl KafkaSource {
         Ok(source)
     }
 
-    /// Of a view that needs all partitions, there can be one process.
-    fn refuse_company(&self) -> Result<(), Error> {
-        let Some((topic, view)) = self.options.whole_topics.first() else { return Ok(()) };
-        let Ok(groups) = self.consumer.fetch_group_list(Some(&self.options.group_id), ANSWER_WITHIN) else {
-            return Ok(()); // Noticed when partitions are given.
-        };
-        let members: usize = groups.groups().iter().map(|group| group.members().len()).sum();
-        if members == 0 {
-            return Ok(());
+    /// Leaves the group. Where no broker is there to hear it, the group notices
+    /// by itself, and waiting for one would take as long.
+    pub fn leave(self) {
+        if self.consumer.context().is_silent() {
+            std::mem::forget(self);
         }
-        let partitions = self.partitions_of(topic)?;
-        Err(Error::NotAlone { view: view.clone(), topic: topic.clone(), partitions, assigned: 0 })
-    }
-
-    /// Says which topics are not there yet. One that ends when it has caught up
-    /// would wait for them for ever.
-    fn look_for_topics(&self) -> Result<(), Error> {
-        /// Brokers that do not answer so soon are waited for in the loop.
-        const ANSWER_SOON: Duration = Duration::from_secs(5);
-        let within = if self.options.until_caught_up { ANSWER_WITHIN } else { ANSWER_SOON };
-        let mut missing = Vec::new();
-        for (_, topic) in &self.options.topics {
-            match self.consumer.fetch_metadata(Some(topic), within) {
-                Ok(metadata) if metadata.topics().iter().all(|topic| topic.partitions().is_empty()) => {
-                    missing.push(topic.as_str());
-                }
-                Ok(_) => {}
-                Err(source) if self.options.until_caught_up => {
-                    return Err(failed(format!("look for topic `{topic}`"))(source));
-                }
-                Err(error) => {
-                    tracing::warn!("Kafka: {error}; tried again until a broker answers");
-                    return Ok(());
-                }
-            }
-        }
-        for topic in &missing {
-            tracing::warn!(topic, "the topic is not there; it is read soon after it is made");
-        }
-        if self.options.until_caught_up && missing.len() == self.options.topics.len() {
-            return Err(Error::OutOfRange(format!("none of the topics is there: {}", missing.join(", "))));
-        }
-        Ok(())
-    }
-
-    fn partitions_of(&self, topic: &str) -> Result<usize, Error> {
-        let metadata = self
-            .consumer
-            .fetch_metadata(Some(topic), ANSWER_WITHIN)
-            .map_err(failed(format!("read the partitions of topic `{topic}`")))?;
-        Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))
     }
 
     fn stream_of(&self, topic: &str) -> Option<StreamId> {
@@ -223,100 +197,6 @@ impl KafkaSource {
             .collect()
     }
 
-    fn next_notice(&mut self) -> Result<Option<Notice>, Error> {
-        let rebalance = self.consumer.context().rebalances.lock().expect("no holder panics").pop_front();
-        match rebalance {
-            None => Ok(None),
-            Some(Rebalance::Revoke { partitions, lost }) => {
-                Ok(Some(Notice::Revoked { partitions: self.known(&partitions), lost }))
-            }
-            Some(Rebalance::Assign(partitions)) => {
-                let partitions = self.known(&partitions);
-                let assignments = self.begin(&partitions)?;
-                self.begun = true;
-                Ok(Some(Notice::Assigned(assignments)))
-            }
-        }
-    }
-
-    /// Where each of these partitions begins.
-    fn begin(&self, partitions: &[PartitionId]) -> Result<Vec<Assignment>, Error> {
-        let ask = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
-        let committed = self
-            .consumer
-            .committed_offsets(ask, ANSWER_WITHIN)
-            .map_err(failed("read the committed offsets"))?;
-        let start_from = if self.begun { StartFrom::Committed } else { self.options.start_from };
-        let by_time = match start_from {
-            StartFrom::Timestamp(time) => Some(self.at_time(partitions, time)?),
-            _ => None,
-        };
-        let mut assignments = Vec::with_capacity(partitions.len());
-        for (index, partition) in partitions.iter().enumerate() {
-            let topic = self.topic_of(partition.stream);
-            let (low, high) = self
-                .consumer
-                .fetch_watermarks(topic, partition.partition, ANSWER_WITHIN)
-                .map_err(failed(format!("read the offsets of topic `{topic}`")))?;
-            let found = committed.find_partition(topic, partition.partition);
-            let offset = found.as_ref().and_then(|one| match one.offset() {
-                Offset::Offset(offset) => Some(offset),
-                _ => None,
-            });
-            let lead_in: Option<LeadIn> = found.and_then(|one| position::parse_metadata(one.metadata()));
-            let facts = Facts { partition: *partition, low, high, committed: offset, lead_in };
-            let start = match start_from {
-                StartFrom::Earliest => Start::Earliest,
-                StartFrom::Latest => Start::Latest,
-                StartFrom::Committed => Start::Committed,
-                StartFrom::Timestamp(_) => Start::At(by_time.as_ref().and_then(|offsets| offsets[index])),
-            };
-            let decision = position::decide(start, &facts);
-            if let Some(warning) = decision.warning {
-                tracing::warn!(topic, partition = partition.partition, "{warning}");
-            }
-            assignments.push(decision.assignment);
-        }
-        Ok(assignments)
-    }
-
-    fn at_time(&self, partitions: &[PartitionId], time: EventTime) -> Result<Vec<Option<i64>>, Error> {
-        let ask =
-            self.list(partitions.iter().map(|partition| (*partition, Offset::Offset(time.millis().max(0)))))?;
-        let found =
-            self.consumer.offsets_for_times(ask, ANSWER_WITHIN).map_err(failed("look up offsets by time"))?;
-        Ok(partitions
-            .iter()
-            .map(|partition| {
-                match found.find_partition(self.topic_of(partition.stream), partition.partition)?.offset() {
-                    Offset::Offset(offset) => Some(offset),
-                    _ => None,
-                }
-            })
-            .collect())
-    }
-
-    /// What a view needs whole must be wholly here.
-    fn refuse_parts(&self) -> Result<(), Error> {
-        for (topic, view) in &self.options.whole_topics {
-            let partitions = self.partitions_of(topic)?;
-            let assigned = self
-                .assigned
-                .iter()
-                .filter(|partition| self.topic_of(partition.stream) == topic.as_str())
-                .count();
-            if assigned < partitions {
-                return Err(Error::NotAlone {
-                    view: view.clone(),
-                    topic: topic.clone(),
-                    partitions,
-                    assigned,
-                });
-            }
-        }
-        Ok(())
-    }
-
     /// What is paused is not fetched, and so nothing is heard of its end: it is asked for.
     fn ask_ends(&mut self, inbox: &mut Inbox) {
         /// Often enough for a lag that an operator watches.
@@ -337,6 +217,13 @@ impl KafkaSource {
         self.asked_ends = Instant::now();
     }
 
+    fn forget_ends(&self, partitions: impl IntoIterator<Item = PartitionId>) {
+        let mut ends = self.consumer.context().ends.lock().expect("no holder panics");
+        for partition in partitions {
+            ends.remove(&(self.topic_of(partition.stream).to_owned(), partition.partition));
+        }
+    }
+
     fn note_ends(&self, inbox: &mut Inbox, drained: bool) {
         let ends = self.consumer.context().ends.lock().expect("no holder panics");
         for partition in &self.assigned {
@@ -354,29 +241,15 @@ impl KafkaSource {
             });
         }
     }
-}
 
-/// Puts a message into the inbox.
-pub(super) fn deliver(inbox: &mut Inbox, partition: PartitionId, message: &impl Message) {
-    inbox.push(
-        partition,
-        Frame {
-            offset: message.offset(),
-            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
-            key: message.key(),
-            value: message.payload(),
-        },
-    );
-}
-
-impl Source for KafkaSource {
-    fn poll(&mut self, inbox: &mut Inbox, timeout: Duration) -> Result<Option<Notice>, Error> {
+    /// Fetches until there is a notice, the inbox is full or the time is over.
+    fn fetch(&mut self, inbox: &mut Inbox, timeout: Duration) -> Result<Option<Notice>, Error> {
         let deadline = Instant::now() + timeout;
         let mut last: Option<(String, StreamId)> = None;
         let mut since_check = 0_u32;
         loop {
             if since_check == 0
-                && let Some(notice) = self.next_notice()?
+                && let Some(notice) = self.next_notice(inbox)?
             {
                 return Ok(Some(notice));
             }
@@ -405,6 +278,14 @@ impl Source for KafkaSource {
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::LogTruncation,
+                ))) => {
+                    self.astray.get_or_insert_with(Instant::now);
+                }
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                    return Err(failed("stay in the consumer group")(error));
+                }
                 Some(Err(error)) => self.consumer.context().say(&error),
                 None if self.paused => self.ask_ends(inbox),
                 None => {
@@ -415,22 +296,64 @@ impl Source for KafkaSource {
             }
             if left.is_zero() {
                 self.note_ends(inbox, false);
-                return self.next_notice();
+                return self.next_notice(inbox);
             }
+        }
+    }
+}
+
+/// Puts a message into the inbox.
+pub(super) fn deliver(inbox: &mut Inbox, partition: PartitionId, message: &impl Message) {
+    inbox.push(
+        partition,
+        Frame {
+            offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+            key: message.key(),
+            value: message.payload(),
+        },
+    );
+}
+
+impl Source for KafkaSource {
+    fn poll(&mut self, inbox: &mut Inbox, timeout: Duration) -> Result<Option<Notice>, Error> {
+        let notice = self.fetch(inbox, timeout)?;
+        for (partition, next) in inbox.positions() {
+            if let Some(wanted) = self.wanted.get_mut(&partition) {
+                *wanted = next.max(*wanted);
+            }
+        }
+        inbox.set_silent(self.consumer.context().is_silent());
+        if notice.is_some() {
+            return Ok(notice);
+        }
+        if self.count_again.is_some_and(|at| Instant::now() >= at) {
+            self.refuse_parts()?;
+        }
+        match self.astray {
+            Some(since) => self.look_astray(since, inbox),
+            None => Ok(None),
         }
     }
 
     fn assign(&mut self, assignments: &[Assignment]) -> Result<(), Error> {
+        let known = |one: &Assignment| self.assigned.contains(&one.partition);
+        if !assignments.is_empty() && assignments.iter().all(known) {
+            let places: Vec<_> = assignments.iter().map(|one| (one.partition, one.read_from)).collect();
+            return self.restart(&places);
+        }
         let list = self.list(assignments.iter().map(|one| (one.partition, Offset::Offset(one.read_from))))?;
         let given = match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&list),
             _ => {
                 self.assigned.clear();
+                self.wanted.clear();
                 self.consumer.assign(&list)
             }
         };
         given.map_err(failed("take the partitions given"))?;
         self.assigned.extend(assignments.iter().map(|one| one.partition));
+        self.wanted.extend(assignments.iter().map(|one| (one.partition, one.read_from)));
         if self.paused {
             self.consumer.pause(&list).map_err(failed("pause"))?;
         }
@@ -439,6 +362,7 @@ impl Source for KafkaSource {
 
     fn unassign(&mut self, partitions: &[PartitionId]) -> Result<(), Error> {
         self.assigned.retain(|partition| !partitions.contains(partition));
+        self.wanted.retain(|partition, _| !partitions.contains(partition));
         let given_up = match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => {
                 let list = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
@@ -446,11 +370,7 @@ impl Source for KafkaSource {
             }
             _ => self.consumer.unassign(),
         };
-        let mut ends = self.consumer.context().ends.lock().expect("no holder panics");
-        for partition in partitions {
-            ends.remove(&(self.topic_of(partition.stream).to_owned(), partition.partition));
-        }
-        drop(ends);
+        self.forget_ends(partitions.iter().copied());
         given_up.map_err(failed("give up partitions"))
     }
 
@@ -464,6 +384,13 @@ impl Source for KafkaSource {
                 list.add_partition(self.topic_of(commit.partition.stream), commit.partition.partition);
             one.set_offset(Offset::Offset(commit.offset)).map_err(failed("name an offset"))?;
             one.set_metadata(position::metadata(commit));
+        }
+        if wait && self.consumer.context().is_silent() {
+            // The client would wait for as long as a session takes to end.
+            return Err(Error::Unreachable {
+                what: "commit offsets".to_owned(),
+                reason: "no broker answers".to_owned(),
+            });
         }
         let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
         self.consumer.commit(&list, mode).map_err(failed("commit offsets"))
@@ -486,8 +413,23 @@ impl Drop for KafkaSource {
         self.consumer.context().closing.store(true, Ordering::Relaxed);
         let pending =
             std::mem::take(&mut *self.consumer.context().rebalances.lock().expect("no holder panics"));
-        if !pending.is_empty() {
-            let _ = self.consumer.unassign();
+        let cooperative = matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        for rebalance in pending {
+            // Nothing is begun any more, and what is to be given up is. Otherwise closing would wait.
+            let answered = match rebalance {
+                _ if !cooperative => self.consumer.unassign(),
+                Rebalance::Assign(_) => self.consumer.incremental_assign(&TopicPartitionList::new()),
+                Rebalance::Revoke { partitions, .. } => {
+                    let mut list = TopicPartitionList::new();
+                    for (topic, partition) in &partitions {
+                        list.add_partition(topic, *partition);
+                    }
+                    self.consumer.incremental_unassign(&list)
+                }
+            };
+            if let Err(error) = answered {
+                tracing::debug!(target: "kafka", "at the end: {error}");
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ pub mod range;
 use std::time::Duration;
 
 use crate::error::Fault;
-use crate::frame::{Frame, FrameBatch, PartitionId};
+use crate::frame::{Frame, FrameBatch, PartitionId, StreamId};
 use crate::state::retained::LeadIn;
 use crate::time::EventTime;
 
@@ -47,6 +47,20 @@ pub enum Notice {
         /// Whether another may have them already.
         lost: bool,
     },
+    /// Partitions that this process has hold another log than before. What was
+    /// read of them is void; reading begins with [`Source::assign`].
+    MadeAnew(Vec<Assignment>),
+}
+
+/// What a source could not give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// So many offsets were removed from the topic before they were read.
+    Unread(u64),
+    /// So many offsets that windows are to be rebuilt from were removed.
+    LeadIn(u64),
+    /// The log is another than the one read before.
+    MadeAnew,
 }
 
 /// How far a log reaches, as far as the source knows.
@@ -66,6 +80,8 @@ pub struct Inbox {
     last: usize,
     events: usize,
     ends: Vec<(PartitionId, LogEnd)>,
+    losses: Vec<(StreamId, Loss)>,
+    silent: bool,
 }
 
 impl Inbox {
@@ -126,6 +142,26 @@ impl Inbox {
         self.ends.iter().find(|(known, _)| *known == partition).map(|(_, end)| *end).unwrap_or_default()
     }
 
+    /// Notes what could not be given.
+    pub fn note_loss(&mut self, stream: StreamId, loss: Loss) {
+        self.losses.push((stream, loss));
+    }
+
+    /// Takes what was noted of losses.
+    pub fn take_losses(&mut self) -> Vec<(StreamId, Loss)> {
+        std::mem::take(&mut self.losses)
+    }
+
+    /// Notes whether nobody answers where the events come from.
+    pub const fn set_silent(&mut self, silent: bool) {
+        self.silent = silent;
+    }
+
+    /// Whether nobody answers where the events come from.
+    pub const fn is_silent(&self) -> bool {
+        self.silent
+    }
+
     /// Forgets a partition.
     pub fn forget(&mut self, partition: PartitionId) {
         self.take(|taken| taken == partition);
@@ -156,6 +192,14 @@ pub enum Error {
         #[source]
         source: rdkafka::error::KafkaError,
     },
+    /// The brokers refuse this process, or cannot be understood.
+    #[error("could not {what}: {reason}")]
+    Unreachable {
+        /// What was tried.
+        what: String,
+        /// What the client says of the brokers.
+        reason: String,
+    },
     /// A view needs all partitions, and this process has only some.
     #[error(
         "view `{view}` is one shard over all {partitions} partitions of `{topic}`, and this process was given {assigned}: another member of the consumer group has the rest"
@@ -180,7 +224,7 @@ impl Error {
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Kafka { .. } => Fault::Outside,
-            Self::NotAlone { .. } | Self::OutOfRange(_) => Fault::User,
+            Self::Unreachable { .. } | Self::NotAlone { .. } | Self::OutOfRange(_) => Fault::User,
         }
     }
 }
@@ -198,7 +242,7 @@ pub trait Source {
     /// What cannot pass by itself.
     fn poll(&mut self, inbox: &mut Inbox, timeout: Duration) -> Result<Option<Notice>, Error>;
 
-    /// Begins reading partitions of a [`Notice::Assigned`].
+    /// Begins reading partitions of a [`Notice::Assigned`] or [`Notice::MadeAnew`].
     ///
     /// # Errors
     /// When the client refuses.

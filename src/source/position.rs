@@ -1,7 +1,7 @@
 //! Where a partition begins: pure, from what the broker says and what was
 //! committed. With a commit goes its lead-in, as the commit's metadata.
 
-use super::{Assignment, Commit};
+use super::{Assignment, Commit, Loss};
 use crate::frame::PartitionId;
 use crate::state::retained::LeadIn;
 use crate::time::EventTime;
@@ -39,6 +39,8 @@ pub struct Facts {
 pub struct Decision {
     /// Where to begin.
     pub assignment: Assignment,
+    /// What the topic does not hold any more.
+    pub losses: Vec<Loss>,
     /// A warning, when something is missing.
     pub warning: Option<String>,
 }
@@ -53,7 +55,7 @@ pub fn decide(start: Start, facts: &Facts) -> Decision {
         publish_from,
         end: high,
     };
-    let quiet = |assignment| Decision { assignment, warning: None };
+    let quiet = |assignment| Decision { assignment, losses: Vec::new(), warning: None };
     match (start, committed) {
         (Start::Latest, _) => quiet(assignment(high, None, high)),
         (Start::At(found), _) => {
@@ -63,17 +65,24 @@ pub fn decide(start: Start, facts: &Facts) -> Decision {
         (Start::Earliest | Start::Committed, None) => quiet(assignment(low, None, low)),
         (_, Some(committed)) if committed > high => Decision {
             assignment: assignment(low, None, low),
+            losses: vec![Loss::MadeAnew],
             warning: Some(format!(
-                "offset {committed} was committed, but the topic ends at {high}: it was made anew, so it is read from its beginning"
+                "offset {committed} was committed, but the topic ends at {high}: it was made anew, so it is read from its beginning, {low}"
             )),
         },
-        (_, Some(committed)) if committed < low => Decision {
-            assignment: assignment(low, None, low),
-            warning: Some(format!(
-                "the topic no longer holds offsets {committed} to {low}: {} events were removed before they were read",
-                low - committed
-            )),
-        },
+        (_, Some(committed)) if committed < low => {
+            let before = lead_in.map_or(committed, |lead_in| lead_in.offset.min(committed));
+            let mut losses = vec![Loss::Unread(distance(committed, low))];
+            losses.extend((before < committed).then(|| Loss::LeadIn(distance(before, committed))));
+            Decision {
+                assignment: assignment(low, None, low),
+                losses,
+                warning: Some(format!(
+                    "the topic no longer holds offsets {before} to {low}: {} of them were removed before they were read",
+                    low - committed
+                )),
+            }
+        }
         (Start::Earliest, Some(committed)) => quiet(assignment(low, None, committed)),
         (Start::Committed, Some(committed)) => match lead_in {
             Some(lead_in) if lead_in.offset >= low => {
@@ -81,19 +90,32 @@ pub fn decide(start: Start, facts: &Facts) -> Decision {
             }
             Some(lead_in) => Decision {
                 assignment: assignment(low, lead_in.clock, committed),
+                losses: vec![Loss::LeadIn(distance(lead_in.offset, low))],
                 warning: Some(format!(
-                    "the topic no longer holds offsets {} to {low}, which windows still need: features stay too low until those windows have passed",
-                    lead_in.offset
+                    "the topic no longer holds offsets {} to {low}, which windows still need: {} events are missing in them",
+                    lead_in.offset,
+                    low - lead_in.offset
                 )),
             },
             None => Decision {
                 assignment: assignment(committed, None, committed),
+                losses: Vec::new(),
                 warning: (committed > low).then(|| {
                     format!("offset {committed} was not committed by Windrow: windows begin empty there; `--start-from earliest` would fill them")
                 }),
             },
         },
     }
+}
+
+/// What became of a partition that is read and does not hold the offset that is
+/// wanted next. Where it holds it again, it has been filled meanwhile.
+pub fn went_astray(wanted: i64, low: i64) -> Loss {
+    if wanted < low { Loss::Unread(distance(wanted, low)) } else { Loss::MadeAnew }
+}
+
+fn distance(from: i64, to: i64) -> u64 {
+    u64::try_from(to - from).unwrap_or(0)
 }
 
 /// The first word of a commit's metadata, and its version.
@@ -152,6 +174,26 @@ mod tests {
         check(Start::At(Some(130)), Some(150), None, (130, 130, false));
         check(Start::At(None), None, None, (200, 200, false));
         check(Start::At(Some(7)), None, None, (100, 100, false));
+    }
+
+    /// Committed, lead-in, and what is lost of offsets 100 to 200.
+    #[track_caller]
+    fn check_losses(committed: i64, lead_in: Option<i64>, expected: &[Loss]) {
+        let lead_in = lead_in.map(|offset| LeadIn { offset, clock: None });
+        let facts = Facts { partition: PARTITION, low: 100, high: 200, committed: Some(committed), lead_in };
+        assert_eq!(decide(Start::Committed, &facts).losses, expected);
+    }
+
+    #[test]
+    fn what_is_lost_is_counted() {
+        check_losses(150, Some(120), &[]);
+        check_losses(150, Some(70), &[Loss::LeadIn(30)]);
+        check_losses(90, None, &[Loss::Unread(10)]);
+        check_losses(90, Some(60), &[Loss::Unread(10), Loss::LeadIn(30)]);
+        check_losses(201, Some(150), &[Loss::MadeAnew]);
+        assert_eq!(went_astray(90, 100), Loss::Unread(10));
+        assert_eq!(went_astray(100, 100), Loss::MadeAnew);
+        assert_eq!(went_astray(300, 0), Loss::MadeAnew);
     }
 
     #[test]

@@ -7,3 +7,4 @@ pub mod keys;
 pub mod pane;
 pub mod retained;
 pub mod rows;
+pub mod saved;

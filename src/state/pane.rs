@@ -13,6 +13,7 @@
 mod cells;
 mod index;
 mod rows;
+mod saved;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -44,6 +45,15 @@ struct Part {
     index: Index,
     /// Room for tiles, over all groups, in bytes.
     room: usize,
+}
+
+impl Part {
+    /// Brings the cells of groups near the processor. Reading them is all that is done: so simple a
+    /// loop waits for many of them at a time, which what is done with them then does not.
+    fn warm(&self, groups: impl Iterator<Item = Group>) {
+        let newest = groups.filter_map(|group| self.cells.get(group as usize)).map(Cells::newest);
+        std::hint::black_box(newest.fold(0, |all, one| all ^ one));
+    }
 }
 
 /// See the module.
@@ -151,6 +161,7 @@ impl Pane {
     /// Only of our own making.
     pub fn place(&mut self, part: i32, fresh: &[Fresh], groups: &[Group]) -> Result<()> {
         let part = self.parts.entry(part).or_default();
+        part.warm(fresh.iter().map(|fresh| groups[fresh.position as usize]));
         let mut new = Vec::with_capacity(fresh.len());
         for Fresh { position, tile, row } in fresh {
             let group = groups[*position as usize];
@@ -175,6 +186,7 @@ impl Pane {
     /// # Errors
     /// What DataFusion says.
     pub fn look(&mut self, groups: &[Group], inside: &Range<i64>) -> Result<Look> {
+        self.parts.values().for_each(|part| part.warm(groups.iter().copied()));
         if self.open {
             for part in self.parts.values_mut() {
                 for group in groups {

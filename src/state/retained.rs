@@ -14,6 +14,7 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 
+use super::saved::SavedChunk;
 use crate::decode::reader::{EVENT_TIME, OFFSET};
 use crate::time::{EventTime, Span, TIMESTAMP_ZONE};
 
@@ -137,6 +138,27 @@ impl Retained {
     /// Where to read again from; `None` when nothing is kept.
     pub fn lead_in(&self) -> Option<LeadIn> {
         self.chunks.front().map(|chunk| chunk.lead_in)
+    }
+
+    /// What a restart has to know of the events, without the events.
+    pub fn save(&self) -> Vec<SavedChunk> {
+        let chunk = |chunk: &Chunk| SavedChunk {
+            events: chunk.events,
+            lead_in: chunk.lead_in,
+            oldest: chunk.oldest,
+            newest: chunk.newest,
+        };
+        self.chunks.iter().map(chunk).collect()
+    }
+
+    /// What [`Retained::save`] gave of a partition of which no rows are kept.
+    pub fn load(schema: SchemaRef, chunks: &[SavedChunk]) -> Self {
+        let mut retained = Self::new(schema, false);
+        for SavedChunk { events, lead_in, oldest, newest } in chunks.iter().copied() {
+            let rows = RecordBatch::new_empty(SchemaRef::clone(&retained.schema));
+            retained.push(Chunk { rows, events, lead_in, oldest, newest });
+        }
+        retained
     }
 
     /// Events kept.

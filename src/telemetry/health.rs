@@ -18,6 +18,7 @@ struct State {
 
     assigned: AtomicU64,
     sink_answers: AtomicBool,
+    source_silent: AtomicBool,
     turned_micros: AtomicI64,
 }
 
@@ -29,6 +30,7 @@ impl Health {
             clock,
             assigned: AtomicU64::new(0),
             sink_answers: AtomicBool::new(false),
+            source_silent: AtomicBool::new(false),
             turned_micros,
         }))
     }
@@ -43,16 +45,24 @@ impl Health {
         self.0.sink_answers.store(answers, Ordering::Relaxed);
     }
 
+    /// Whether a Kafka broker answers.
+    pub fn source_answers(&self, answers: bool) {
+        self.0.source_silent.store(!answers, Ordering::Relaxed);
+    }
+
     /// The loop has turned, or waits for something that it knows of.
     pub fn turned(&self) {
         self.0.turned_micros.store(self.0.clock.now().micros(), Ordering::Relaxed);
     }
 
-    /// Whether this process does its work: it has partitions, and Redis answers.
+    /// Whether this process does its work: Kafka answers, it has partitions, and Redis answers.
     ///
     /// # Errors
     /// Why not.
     pub fn ready(&self) -> Result<(), String> {
+        if self.0.source_silent.load(Ordering::Relaxed) {
+            return Err("no Kafka broker answers".to_owned());
+        }
         if self.0.assigned.load(Ordering::Relaxed) == 0 {
             return Err("no partitions are assigned".to_owned());
         }
@@ -89,13 +99,16 @@ mod tests {
     }
 
     #[test]
-    fn ready_takes_partitions_and_redis() {
+    fn ready_takes_kafka_partitions_and_redis() {
         let health = Health::new(Arc::new(Hands::default()));
         assert_eq!(health.ready().unwrap_err(), "no partitions are assigned");
         health.assigned(2);
         assert_eq!(health.ready().unwrap_err(), "Redis does not answer");
         health.sink_answers(true);
         assert_eq!(health.ready(), Ok(()));
+        health.source_answers(false);
+        assert_eq!(health.ready().unwrap_err(), "no Kafka broker answers");
+        health.source_answers(true);
         health.assigned(0);
         assert!(health.ready().is_err());
     }

@@ -32,6 +32,19 @@ impl LateAction {
     pub(super) const LABELS: [&'static str; 2] = ["accepted", "dead_letter"];
 }
 
+/// What a topic did not hold any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossKind {
+    /// Events that were never read.
+    Unread,
+    /// Events that count already, from which windows were to be rebuilt.
+    LeadIn,
+}
+
+impl LossKind {
+    pub(super) const LABELS: [&'static str; 2] = ["unread", "lead_in"];
+}
+
 /// What became of a write to Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedisStatus {
@@ -41,10 +54,12 @@ pub enum RedisStatus {
     Refused,
     /// It is written again.
     Retried,
+    /// Another process has taken its shard over, or Redis has a newer row.
+    Fenced,
 }
 
 impl RedisStatus {
-    pub(super) const LABELS: [&'static str; 3] = ["acknowledged", "refused", "retried"];
+    pub(super) const LABELS: [&'static str; 4] = ["acknowledged", "refused", "retried", "fenced"];
 }
 
 /// A part of a turn of the loop.

@@ -13,7 +13,8 @@ use super::families::{
     about_the_process, counters, counters_by_two, gauge, gauges, histogram, histograms, lags, registered,
 };
 use super::labels::{
-    BATCH_EVENTS_BUCKETS, EventStatus, FRESHNESS_BUCKETS, LATENCY_BUCKETS, LateAction, RedisStatus, Stage,
+    BATCH_EVENTS_BUCKETS, EventStatus, FRESHNESS_BUCKETS, LATENCY_BUCKETS, LateAction, LossKind, RedisStatus,
+    Stage,
 };
 use crate::frame::{PartitionId, Reason, StreamId};
 
@@ -29,6 +30,8 @@ struct Families {
     events: Vec<Vec<IntCounter>>,
     late: Vec<Vec<IntCounter>>,
     dead_letters: Vec<Vec<IntCounter>>,
+    lost: Vec<Vec<IntCounter>>,
+    made_anew: Vec<IntCounter>,
     window_events: Vec<IntGauge>,
     features: Vec<IntCounter>,
     freshness: Vec<Histogram>,
@@ -80,6 +83,21 @@ impl Metrics {
                 ["stream", "reason"],
                 names,
                 &reasons,
+            ),
+            lost: counters_by_two(
+                &registry,
+                "stream_events_lost_total",
+                "Offsets that were wanted and that the topic does not hold any more.",
+                ["stream", "kind"],
+                names,
+                &LossKind::LABELS,
+            ),
+            made_anew: counters(
+                &registry,
+                "stream_partitions_made_anew_total",
+                "Partitions found to hold another log than the one read before.",
+                "stream",
+                names,
             ),
             window_events: gauges(
                 &registry,
@@ -184,6 +202,16 @@ impl Metrics {
         let index =
             Reason::ALL.iter().position(|known| *known == reason).expect("every reason is in Reason::ALL");
         self.0.dead_letters[stream.index()][index].inc_by(count);
+    }
+
+    /// Counts events that a topic does not hold any more.
+    pub fn events_lost(&self, stream: StreamId, kind: LossKind, count: u64) {
+        self.0.lost[stream.index()][kind as usize].inc_by(count);
+    }
+
+    /// Counts a partition whose log is another than before.
+    pub fn made_anew(&self, stream: StreamId) {
+        self.0.made_anew[stream.index()].inc();
     }
 
     /// Counts sampled events whose message key is not their key column.
@@ -336,6 +364,8 @@ mod tests {
         metrics.events(STREAM, EventStatus::LeadIn, 2);
         metrics.late(STREAM, LateAction::DeadLetter, 3);
         metrics.dead_letters(STREAM, Reason::TooLate, 3);
+        metrics.events_lost(STREAM, LossKind::Unread, 4);
+        metrics.made_anew(STREAM);
         metrics.features(0, 5);
         metrics.redis_writes(RedisStatus::Retried, 7);
         metrics.freshness(0, [(0.15, 2), (4.0, 1)]);
@@ -344,6 +374,9 @@ mod tests {
         check(&metrics, r#"stream_events_processed_total{status="processed",stream="clicks"} 0"#);
         check(&metrics, r#"stream_late_events_total{action="dead_letter",stream="clicks"} 3"#);
         check(&metrics, r#"stream_dead_letters_total{reason="too_late",stream="clicks"} 3"#);
+        check(&metrics, r#"stream_events_lost_total{kind="unread",stream="clicks"} 4"#);
+        check(&metrics, r#"stream_events_lost_total{kind="lead_in",stream="clicks"} 0"#);
+        check(&metrics, r#"stream_partitions_made_anew_total{stream="clicks"} 1"#);
         check(&metrics, r#"stream_features_computed_total{view="clickstream"} 5"#);
         check(&metrics, r#"redis_writes_total{status="retried"} 7"#);
         check(&metrics, r#"stream_freshness_seconds_bucket{view="clickstream",le="0.2"} 2"#);

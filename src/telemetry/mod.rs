@@ -9,5 +9,5 @@ pub mod log;
 mod metrics;
 
 pub use health::Health;
-pub use labels::{EventStatus, LateAction, RedisStatus, Stage};
+pub use labels::{EventStatus, LateAction, LossKind, RedisStatus, Stage};
 pub use metrics::Metrics;

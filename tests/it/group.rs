@@ -184,6 +184,58 @@ fn a_view_over_all_partitions_has_one_process() {
     assert_eq!(first.terminate().status.code(), Some(0));
 }
 
+/// A static member keeps its partitions while it is started again, and the
+/// other one's shards do not stop. Assignment is cooperative by default.
+#[test]
+fn a_static_member_is_started_again_without_a_rebalance() {
+    let redis = RedisServer::start();
+    let setting = Setting::new("static", 4, &redis);
+    let beside = setting.another_process();
+    let member = |setting: &Setting, name: &str| {
+        let properties = format!("group.instance.id={name}; session.timeout.ms=45000");
+        setting.windrow(&["run"]).env("WINDROW_KAFKA_PROPERTY", properties).spawn()
+    };
+    let halves = || {
+        for process in [&setting, &beside] {
+            eventually(PATIENCE, "each process has its half", || match process.sample("windrow_shards") {
+                shards if (1.5..2.5).contains(&shards) => Ok(()),
+                shards => Err(format!("{shards} shards")),
+            });
+        }
+    };
+    let all = payments(0..160, 4);
+    let mut first = member(&setting, "first");
+    first.wait_ready(&setting.metrics);
+    let mut second = member(&beside, "second");
+    second.wait_ready(&beside.metrics);
+    setting.produce(&all[..60]);
+    setting.eventually_exact(&redis, &all[..60]);
+    halves();
+
+    assert_eq!(first.terminate().status.code(), Some(0));
+    setting.produce(&all[60..100]);
+    let mut first = member(&setting, "first");
+    first.wait_ready(&setting.metrics);
+    halves();
+    setting.eventually_exact(&redis, &all[..100]);
+
+    // Whoever has its name takes its place: one of the two must end.
+    let successor = setting.another_process();
+    let mut takes_over = member(&successor, "first");
+    let output = first.wait(PATIENCE);
+    assert_eq!(output.status.code(), Some(1), "{}", output.stderr);
+    assert!(output.stderr.contains("could not stay in the consumer group"), "{}", output.stderr);
+    takes_over.wait_ready(&successor.metrics);
+    setting.produce(&all[100..]);
+    setting.eventually_exact(&redis, &all);
+    setting.eventually_committed();
+
+    assert_eq!(takes_over.terminate().status.code(), Some(0));
+    let output = second.terminate();
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    assert!(!output.stderr.contains("partition given up"), "{}", output.stderr);
+}
+
 /// Workers of one process share its shards as processes share the topic.
 #[test]
 fn several_workers_give_the_same_features() {

@@ -2,14 +2,18 @@
 //! DataFusion again. They run the built program against a real Kafka and a
 //! real Redis, and some of its parts in process.
 
+mod chaos;
+mod checkpoints;
 mod demo;
 mod engine;
 mod features;
+mod fencing;
 mod group;
 mod hostile;
 mod input;
 mod metrics;
 mod oracle;
+mod outages;
 mod output;
 mod payments;
 mod replay;

@@ -36,6 +36,7 @@ static LAYERS: [Layer; 6] = [
     Layer {
         name: "edges",
         modules: &[
+            "checkpoint",
             "source",
             "schema",
             "sink::redis",
@@ -68,9 +69,10 @@ const CONCRETE: [&str; 8] = [
 ];
 
 /// Crates that only these modules may know.
-const CRATES: [(&str, &[&str]); 5] = [
+const CRATES: [(&str, &[&str]); 6] = [
     ("rdkafka", &["source", "sink::dead_letter::kafka", "cli"]),
     ("redis", &["sink::redis"]),
+    ("object_store", &["checkpoint::store"]),
     ("clap", &["config", "cli"]),
     ("arrow_avro", &["decode::avro"]),
     ("anyhow", &["cli"]),

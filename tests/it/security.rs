@@ -121,7 +121,7 @@ fn whom_kafka_does_not_know_is_told_why() {
         ("a wrong password, PLAIN", &with_password, login(&security, "PLAIN"), "authentication"),
         ("a wrong password, SCRAM", &with_password, login(&security, "SCRAM-SHA-512"), "authentication"),
         ("an authority that nobody vouches for", &tls, unknown_authority, "certificate"),
-        ("no TLS", &tls, Vec::new(), "security.protocol"),
+        ("no TLS", &tls, Vec::new(), "Kafka properties for TLS"),
     ];
     // All at once: each waits for a broker that lets it in.
     let running = cases

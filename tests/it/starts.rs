@@ -1,6 +1,7 @@
 //! Where a run begins, and how one that is to catch up ends.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::payments::{NOON, STEP, Setting, assert_spending, payments};
 use crate::support::PATIENCE;
@@ -145,6 +146,68 @@ fn sigterm_and_ctrl_c_end_a_run_in_order() {
         let output = running.wait(PATIENCE);
         assert_eq!(output.status.code(), Some(0), "{signal}: {}", output.stderr);
     }
+}
+
+/// What Redis could not take is read again by the next start.
+#[test]
+fn sigterm_while_redis_is_away_ends_in_time_and_loses_nothing() {
+    let mut redis = RedisServer::start_persistent();
+    let setting = Setting::new("ends-without", 1, &redis).option(r#"shutdown_timeout = "5s""#);
+    let all = payments(0..60, 1);
+    let mut running = setting.windrow(&["run"]).spawn();
+    running.wait_ready(&setting.metrics);
+    setting.produce(&all[..30]);
+    setting.eventually_exact(&redis, &all[..30]);
+    setting.eventually_committed();
+
+    redis.stop();
+    setting.produce(&all[30..]);
+    running.wait_for_line("reading waits meanwhile");
+    running.signal("TERM");
+    let output = running.wait(Duration::from_secs(10));
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    assert!(output.stderr.contains("it is read again at the next start"), "{}", output.stderr);
+    assert_eq!(setting.committed(), BTreeMap::from([(0, 30)]));
+
+    redis.start_again();
+    catch_up(&setting, None);
+    assert_spending(&redis, &all);
+}
+
+/// The first waits for Redis, the second for nothing.
+#[test]
+fn a_second_signal_ends_a_run_at_once() {
+    let mut redis = RedisServer::start_persistent();
+    let setting = Setting::new("at-once", 1, &redis).option(r#"shutdown_timeout = "10m""#);
+    let all = payments(0..40, 1);
+    let mut running = setting.windrow(&["run"]).spawn();
+    running.wait_ready(&setting.metrics);
+    redis.stop();
+    setting.produce(&all);
+    running.wait_for_line("reading waits meanwhile");
+    for signal in ["TERM", "INT"] {
+        running.signal(signal);
+    }
+    let output = running.wait(PATIENCE);
+    assert_eq!(output.status.code(), Some(130), "{}", output.stderr);
+
+    redis.start_again();
+    catch_up(&setting, None);
+    assert_spending(&redis, &all);
+}
+
+#[test]
+fn a_start_tells_that_windows_are_rebuilt() {
+    let redis = RedisServer::start();
+    let setting = Setting::new("told", 1, &redis);
+    let all = payments(0..50, 1);
+    setting.produce(&all[..40]);
+    catch_up(&setting, None);
+    setting.produce(&all[40..]);
+    let mut running = setting.windrow(&["run"]).spawn();
+    setting.eventually_exact(&redis, &all);
+    running.wait_for_line("windows are rebuilt");
+    assert_eq!(running.terminate().status.code(), Some(0));
 }
 
 #[test]

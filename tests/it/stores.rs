@@ -102,6 +102,25 @@ fn slots_move_in_the_middle_of_a_run() {
     assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
 }
 
+/// One master's FLUSHALL: the others' hashes stay, and its own come back.
+#[test]
+fn a_master_that_lost_its_data_is_filled_again() {
+    let cluster = Cluster::start();
+    let setting = on_cluster("flushed-master", &cluster);
+    let mut running = setting.windrow(&["run"]).spawn();
+    running.wait_ready(&setting.metrics);
+    setting.produce(&rounds(0..CARDS));
+    for master in cluster.masters() {
+        eventually_exact(&cluster, &rounds(0..CARDS));
+        master.flush();
+    }
+    eventually_exact(&cluster, &rounds(0..CARDS));
+    setting.produce(&rounds(CARDS..2 * CARDS));
+    eventually_exact(&cluster, &rounds(0..2 * CARDS));
+    let output = running.terminate();
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+}
+
 /// The old master answers ASK then, in the transaction that takes a NULL's field away too.
 #[test]
 fn a_hash_is_written_while_its_slot_is_on_its_way() {

@@ -3,6 +3,7 @@
 //! one single batch gives, and that is what plain SQL says of the events that
 //! count.
 
+mod checkpoints;
 mod log;
 mod reference;
 mod run;

@@ -24,6 +24,7 @@ use crate::state::groups::Groups;
 use crate::state::kernel::{Row, kernel};
 use crate::state::keys::{Keys, Slot};
 use crate::state::pane::{self, Fresh, Group};
+use crate::state::saved::SavedPane;
 use crate::time::EventTime;
 use crate::view::tiling::{self, Leaf, panes, table};
 
@@ -296,6 +297,30 @@ impl BoundLeaf {
         Ok(())
     }
 
+    /// Takes in what [`Kept::save`] gave, but for groups that have tiles of
+    /// the partition; adds whose it was to `touched`.
+    ///
+    /// # Errors
+    /// When it is not of this leaf. Some of it may have been taken in.
+    pub fn load(
+        &self,
+        kept: &mut Kept,
+        partition: i32,
+        saved: &SavedPane,
+        entities: &mut Keys,
+        touched: &mut Vec<Slot>,
+    ) -> Result<()> {
+        let types = saved.groups.iter().map(|column| column.data_type());
+        let own = self.group_fields.fields().iter().map(|field| field.data_type());
+        if !types.eq(own) || saved.pane >= kept.panes.len() {
+            return internal_err!("pane {} of a view was saved with other columns", saved.pane);
+        }
+        let slots = entities.intern(&saved.groups[self.entity..=self.entity])?;
+        touched.extend_from_slice(&slots);
+        let groups = kept.groups.intern(&saved.groups, slots)?;
+        kept.panes[saved.pane].load(partition, &groups, &saved.tiles)
+    }
+
     /// Adds the entities with a tile that an edge passes between two clocks.
     pub fn crossed(&self, kept: &Kept, before: EventTime, now: EventTime, found: &mut Vec<Slot>) {
         let mut groups: Vec<Group> = Vec::new();
@@ -321,6 +346,34 @@ impl Kept {
         let mut groups: Vec<Group> = Vec::new();
         self.panes.iter_mut().for_each(|pane| pane.forget(partition, &mut groups));
         lost.extend(groups.into_iter().map(|group| self.groups.owner(group)));
+    }
+
+    /// What is kept of a partition, pane by pane: all of it, or the groups that
+    /// changed since this was asked last. `leaf` is the leaf's number.
+    ///
+    /// # Errors
+    /// What DataFusion says.
+    pub fn save(
+        &mut self,
+        leaf: usize,
+        partition: i32,
+        entities: &Keys,
+        all: bool,
+    ) -> Result<Vec<SavedPane>> {
+        let Self { groups, panes } = self;
+        let mut saved = Vec::with_capacity(panes.len());
+        for (position, pane) in panes.iter_mut().enumerate() {
+            let (of_pane, tiles) = pane.save(partition, all)?;
+            if !of_pane.is_empty() {
+                saved.push(SavedPane {
+                    leaf,
+                    pane: position,
+                    groups: groups.columns(&of_pane, entities)?,
+                    tiles,
+                });
+            }
+        }
+        Ok(saved)
     }
 
     /// Gives the groups of an entity up that have nothing. Says whether it has none left.

@@ -9,6 +9,7 @@ use crate::evaluate::touched::Outcome;
 use crate::evaluate::{self, reference};
 use crate::frame::PartitionId;
 use crate::pipeline::publication::Publication;
+use crate::sink::Origin;
 use crate::time::EventTime;
 
 /// What came out of an evaluation.
@@ -97,8 +98,10 @@ impl Worker {
                 let Some(now) = shard_now(&self.options, clocks) else { continue };
                 let edges = self.views[index].view.edges(now);
                 let view = &mut self.views[index];
+                let fence = view.fence(id);
                 let shard = view.shards.get_mut(&id).expect("the shard was just there");
                 let moment = Moment { as_of: now, wall, ttl: view.view.ttl };
+                publication.writes.begin(Origin { shard: fence, as_of_ms: now.millis() });
                 if !shard.due && shard.edges == edges {
                     // The reference renews hashes as it compares; here nothing is compared.
                     shard.published.renew(&view.encoder, moment, &mut publication.writes);

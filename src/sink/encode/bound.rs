@@ -3,7 +3,7 @@
 use super::column::Column;
 use super::digest::{Block, is_null};
 use super::{Digest, Encoder, Nulls, PEXPIRE, number};
-use crate::sink::{Entry, Writes, resp};
+use crate::sink::{Writes, resp};
 
 /// What stands between the columns of a key.
 const KEY_SEPARATOR: u8 = b':';
@@ -106,9 +106,6 @@ impl<'a> Bound<'a> {
         let null = self.block.nulls(row, self.rows, encoder, &self.features);
         let out = &mut writes.bytes;
         let start = out.len();
-        if !self.removed.is_empty() {
-            out.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
-        }
         resp::push_array(out, 2 + 2 * (present + 2));
         out.extend_from_slice(b"$4\r\nHSET\r\n");
         let name_start = out.len();
@@ -135,15 +132,9 @@ impl<'a> Bound<'a> {
         out.extend_from_slice(PEXPIRE);
         out.extend_from_within(name);
         out.extend_from_slice(&encoder.ttl);
-        let mut replies = 2;
-        if !self.removed.is_empty() {
-            out.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
-            // MULTI, three that are queued, EXEC.
-            replies = 5;
-        }
-        let end = out.len();
-        self.row_bytes = self.row_bytes.max(end - start);
-        writes.entries.push(Entry { start, end, replies, key: (text.start, text.end) });
+        self.row_bytes = self.row_bytes.max(out.len() - start);
+        let replies = if self.removed.is_empty() { 2 } else { 3 };
+        writes.end_entry(start, replies, (text.start, text.end));
     }
 
     /// Finds the features whose fields have to go, and counts those that get a value.

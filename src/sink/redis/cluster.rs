@@ -9,13 +9,15 @@
 //!    └──────────────── what is elsewhere ◀────────────────────────┘ ASK: that node, this once
 //! ```
 
+mod fenced;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ::redis::{Connection, Value};
 
 use super::connect::{Dialer, request, text};
 use super::reply::{Elsewhere, Failure, Verdict, verdict};
-use super::{Tally, run_id, stretches};
+use super::{Tally, push_entry, run_id, stretches};
 use crate::sink::{Entry, Writes, resp};
 
 /// How many slots a cluster has.
@@ -30,12 +32,18 @@ pub(super) struct Cluster {
     masters: Vec<Master>,
     /// The index of the master of each slot.
     slots: Vec<Option<usize>>,
+    /// By master: the tag of the fences' copies that it has, once it was looked for.
+    tags: Vec<Option<u32>>,
 }
 
 struct Master {
+    address: (String, u16),
     connection: Connection,
     run_id: Option<String>,
 }
+
+/// What one master is sent: the commands, and the entries with how many replies each gets.
+type Sent = (Vec<u8>, Vec<(Entry, u32)>);
 
 /// A range of slots and its master, as a node tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,13 +71,13 @@ impl Cluster {
             } else {
                 let mut connection = dialer.node(&address.0, address.1)?;
                 let run_id = run_id(&mut connection)?;
-                masters.push(Master { connection, run_id });
+                masters.push(Master { address: address.clone(), connection, run_id });
                 indexes.insert(address, masters.len() - 1);
                 masters.len() - 1
             };
             slots[range.first..=range.last].fill(Some(index));
         }
-        Ok(Self { masters, slots })
+        Ok(Self { tags: vec![None; masters.len()], masters, slots })
     }
 
     /// Which server processes hold the data, if they all tell.
@@ -135,11 +143,11 @@ impl Cluster {
         entries: &[Entry],
         tally: &mut Tally,
     ) -> Result<Vec<(Entry, Elsewhere)>, Failure> {
-        let mut by_master: BTreeMap<usize, (Vec<u8>, Vec<Entry>)> = BTreeMap::new();
+        let mut by_master: BTreeMap<usize, Sent> = BTreeMap::new();
         for entry in entries {
             let (bytes, entries) = by_master.entry(self.master_of(writes.key(*entry))?).or_default();
-            bytes.extend_from_slice(&writes.bytes[entry.start..entry.end]);
-            entries.push(*entry);
+            let replies = push_entry(bytes, writes, *entry);
+            entries.push((*entry, replies));
         }
         for (master, (bytes, _)) in &by_master {
             self.masters[*master].connection.send_packed_command(bytes)?;
@@ -147,9 +155,10 @@ impl Cluster {
         let mut elsewhere = Vec::new();
         for (master, (_, entries)) in by_master {
             let connection = &mut self.masters[master].connection;
-            for entry in entries {
-                match verdict(entry.replies, || connection.recv_response())? {
+            for (entry, replies) in entries {
+                match verdict(replies, || connection.recv_response())? {
                     Verdict::Done => tally.acknowledge(),
+                    Verdict::Newer => tally.fence(),
                     Verdict::WrongType(reason) => tally.refuse(writes.key(entry), &reason),
                     Verdict::Elsewhere(place) => elsewhere.push((entry, place)),
                 }
@@ -171,15 +180,14 @@ fn ask(node: &mut Connection, writes: &Writes, entry: Entry, tally: &mut Tally) 
     let mut replies = 0;
     for command in resp::commands(&writes.bytes[entry.start..entry.end]) {
         let command = command.map_err(|malformed| Failure::Refused(malformed.to_string()))?;
-        if !matches!(command.as_slice(), [b"MULTI" | b"EXEC"]) {
-            bytes.extend(resp::command(&[b"ASKING"]));
-            bytes.extend(resp::command(&command));
-            replies += 2;
-        }
+        bytes.extend(resp::command(&[b"ASKING"]));
+        bytes.extend(resp::command(&command));
+        replies += 2;
     }
     node.send_packed_command(&bytes)?;
     match verdict(replies, || node.recv_response())? {
         Verdict::Done => tally.acknowledge(),
+        Verdict::Newer => tally.fence(),
         Verdict::WrongType(reason) => tally.refuse(writes.key(entry), &reason),
         Verdict::Elsewhere(_) => return Ok(true),
     }

@@ -21,6 +21,25 @@ pub enum Mode {
     Cluster,
 }
 
+/// What keeps older features from taking the place of newer ones.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Guard {
+    /// Nothing: every write is made.
+    #[default]
+    None,
+    /// Fences: a shard that another process of the group has taken over is not
+    /// written. See [`crate::sink::fence`].
+    Fences {
+        /// The consumer group.
+        group: String,
+        /// The topics of the streams, by the streams' numbers.
+        topics: Vec<String>,
+    },
+    /// The rows' own as-of times: a hash that has a later one stays. For a
+    /// backfill, which has no shards.
+    AsOf,
+}
+
 /// How Redis is reached.
 #[derive(Clone)]
 pub struct Options {
@@ -47,6 +66,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// How long one reply may take.
     pub response_timeout: Duration,
+    /// What keeps older features from taking the place of newer ones.
+    pub guard: Guard,
 }
 
 impl Default for Options {
@@ -63,6 +84,7 @@ impl Default for Options {
             insecure: false,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(10),
+            guard: Guard::None,
         }
     }
 }
@@ -83,6 +105,7 @@ impl fmt::Debug for Options {
             .field("insecure", &self.insecure)
             .field("connect_timeout", &self.connect_timeout)
             .field("response_timeout", &self.response_timeout)
+            .field("guard", &self.guard)
             .finish()
     }
 }

@@ -60,6 +60,8 @@ pub(super) enum Elsewhere {
 pub(super) enum Verdict {
     /// Acknowledged.
     Done,
+    /// Not written, since the store has a row for a later time.
+    Newer,
     /// The key holds another type; the server's words.
     WrongType(String),
     /// Another node has the key.
@@ -74,10 +76,12 @@ pub(super) fn verdict(
     let mut verdict = Verdict::Done;
     for _ in 0..replies {
         let reply = receive()?;
-        if verdict == Verdict::Done
-            && let Some(error) = first_error(&reply)
-        {
-            verdict = meaning(error)?;
+        if verdict == Verdict::Done {
+            match (&reply, first_error(&reply)) {
+                (_, Some(error)) => verdict = meaning(error)?,
+                (Value::SimpleString(text), None) if text == "NEWER" => verdict = Verdict::Newer,
+                _ => {}
+            }
         }
     }
     Ok(verdict)
@@ -86,9 +90,12 @@ pub(super) fn verdict(
 /// A reply that must not be an error.
 pub(super) fn accept(reply: Value) -> Result<Value, Failure> {
     match first_error(&reply).map(meaning).transpose()? {
-        None | Some(Verdict::Done) => Ok(reply),
+        None | Some(Verdict::Done | Verdict::Newer) => Ok(reply),
         Some(Verdict::WrongType(reason)) => Err(Failure::Refused(reason)),
-        Some(Verdict::Elsewhere(_)) => Err(Failure::Unavailable("the key is at another node".to_owned())),
+        Some(Verdict::Elsewhere(_)) => {
+            let reason = "the key is at another node; of a cluster, the mode has to be cluster";
+            Err(Failure::Unavailable(reason.to_owned()))
+        }
     }
 }
 
@@ -106,7 +113,7 @@ pub(super) fn first_error(reply: &Value) -> Option<&ServerError> {
 /// | code | meaning |
 /// |---|---|
 /// | `WRONGTYPE` | this entry cannot be written, others can |
-/// | `MOVED`, `ASK` | another node has the key |
+/// | `MOVED`, `ASK`, a key that a script did not find at its node | another node has the key |
 /// | `NOAUTH`, `WRONGPASS`, `NOPERM`, `NOPROTO`, a command it does not know | refused until someone acts |
 /// | any other (`LOADING`, `READONLY`, `OOM`, `CLUSTERDOWN`, …) | may pass; unknown ones too, since losing features is worse than waiting |
 fn meaning(error: &ServerError) -> Result<Verdict, Failure> {
@@ -120,6 +127,7 @@ fn meaning(error: &ServerError) -> Result<Verdict, Failure> {
             None => Err(Failure::Unavailable(reason)),
         },
         "NOAUTH" | "WRONGPASS" | "NOPERM" | "NOPROTO" => Err(Failure::Refused(reason)),
+        "ERR" if details.contains("access a non local key") => Ok(Verdict::Elsewhere(Elsewhere::Moved)),
         "ERR"
             if details.starts_with("unknown command") || details.starts_with("wrong number of arguments") =>
         {
@@ -163,6 +171,9 @@ mod tests {
     #[test]
     fn entries_are_judged_by_their_first_error() {
         check(":2\r\n|:1\r\n", Verdict::Done);
+        check("+NEWER\r\n", Verdict::Newer);
+        let script = "-ERR Script attempted to access a non local key in a cluster node\r\n";
+        check(script, Verdict::Elsewhere(Elsewhere::Moved));
         check("+OK\r\n|+QUEUED\r\n|+QUEUED\r\n|*2\r\n:1\r\n:1\r\n", Verdict::Done);
         let wrong = "WRONGTYPE Operation against a key holding the wrong kind of value";
         check(&format!("-{wrong}\r\n|:1\r\n"), Verdict::WrongType(wrong.to_owned()));

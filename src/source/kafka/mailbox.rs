@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -29,6 +29,13 @@ pub(in crate::source) struct Mailbox {
     /// By topic and partition: the log's end, and the end up to which all was fetched.
     pub(super) ends: Mutex<HashMap<(String, i32), (i64, i64)>>,
     pub(super) closing: AtomicBool,
+    /// In how many statistics in a row each of these partitions was not being fetched.
+    halted: Mutex<HashMap<(String, i32), u32>>,
+    /// In how many statistics in a row there was no connection to any broker.
+    silent: AtomicU32,
+    /// What the client said last about a broker that it could not use, and
+    /// whether that will not pass by itself.
+    refusal: Mutex<Option<(bool, String)>>,
     /// Whether the loop carries rebalances out.
     defer: bool,
     /// Errors said already, so that one that stays is not said at every attempt.
@@ -39,6 +46,39 @@ impl Mailbox {
     /// One whose rebalances wait for the loop to carry them out.
     pub(super) fn deferring() -> Self {
         Self { defer: true, ..Self::default() }
+    }
+
+    /// Whether there is no connection to any broker, for longer than one takes to be made.
+    pub(super) fn is_silent(&self) -> bool {
+        /// Statistics come twice a second.
+        const IN_A_ROW: u32 = 6;
+        self.silent.load(Ordering::Relaxed) >= IN_A_ROW
+    }
+
+    /// Partitions that are not fetched though they may be assigned.
+    pub(super) fn halted(&self) -> Vec<(String, i32)> {
+        /// One that is about to be fetched is seen once, perhaps.
+        const IN_A_ROW: u32 = 2;
+        let halted = self.halted.lock().expect("no holder panics");
+        halted.iter().filter(|(_, times)| **times >= IN_A_ROW).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Has partitions be found halted anew.
+    pub(super) fn forget_halted(&self) {
+        self.halted.lock().expect("no holder panics").clear();
+    }
+
+    /// Why brokers could not be used, as far as the client has said, and
+    /// whether that will not pass by itself.
+    pub(super) fn refusal(&self) -> Option<(bool, String)> {
+        self.refusal.lock().expect("no holder panics").clone()
+    }
+
+    fn note_refusal(&self, for_good: bool, reason: &str) {
+        let mut refusal = self.refusal.lock().expect("no holder panics");
+        if for_good || refusal.as_ref().is_none_or(|(stands, _)| !stands) {
+            *refusal = Some((for_good, reason.to_owned()));
+        }
     }
 
     /// Says an error once a minute; all that come here pass by themselves.
@@ -73,10 +113,21 @@ impl Mailbox {
 
 impl ClientContext for Mailbox {
     fn stats(&self, statistics: Statistics) {
+        if statistics.brokers.values().any(|broker| broker.state == "UP") {
+            self.silent.store(0, Ordering::Relaxed);
+        } else {
+            self.silent.fetch_add(1, Ordering::Relaxed);
+        }
         let mut ends = self.ends.lock().expect("no holder panics");
+        let mut halted = self.halted.lock().expect("no holder panics");
         for (name, topic) in statistics.topics {
             for (number, partition) in topic.partitions {
                 if number >= 0 {
+                    if partition.fetch_state == "none" {
+                        *halted.entry((name.clone(), number)).or_default() += 1;
+                    } else {
+                        halted.remove(&(name.clone(), number));
+                    }
                     // The last stable offset is the end for who reads committed events only.
                     let high =
                         if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
@@ -87,6 +138,9 @@ impl ClientContext for Mailbox {
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" {
+            self.note_refusal(false, message);
+        }
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
@@ -100,8 +154,24 @@ impl ClientContext for Mailbox {
 
     fn error(&self, error: KafkaError, reason: &str) {
         // The end of a partition is no error; it is asked for so that the statistics have it.
-        if matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::PartitionEOF)) {
+        // An offset that is not there is seen to by the source.
+        let code = error.rdkafka_error_code();
+        if matches!(
+            code,
+            Some(
+                RDKafkaErrorCode::PartitionEOF
+                    | RDKafkaErrorCode::AutoOffsetReset
+                    | RDKafkaErrorCode::LogTruncation
+            )
+        ) {
             return;
+        }
+        match code {
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => self.note_refusal(true, reason),
+            Some(RDKafkaErrorCode::BrokerTransportFailure) if self.refusal().is_none() => {
+                self.note_refusal(false, reason);
+            }
+            _ => {}
         }
         tracing::debug!(target: "kafka", "{error}: {reason}");
         self.say(&error);
@@ -142,14 +212,6 @@ impl ConsumerContext for Mailbox {
             Rebalance::Revoke { partitions: named(), lost: consumer.assignment_lost() }
         };
         self.rebalances.lock().expect("no holder panics").push_back(rebalance);
-    }
-
-    fn commit_callback(&self, result: Result<(), KafkaError>, _offsets: &TopicPartitionList) {
-        if let Err(error) = result
-            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::NoOffset)
-        {
-            tracing::warn!(target: "kafka", "could not commit offsets; the next commit includes them: {error}");
-        }
     }
 
     fn main_queue_min_poll_interval(&self) -> rdkafka::util::Timeout {

@@ -69,6 +69,8 @@ pub struct Cells {
     counted: u32,
     /// [`NOTHING`] when there is none.
     back: Row,
+    /// Whether rows of tiles changed since they were saved.
+    changed: bool,
 }
 
 const _: () = assert!(size_of::<Cells>() == 64);
@@ -89,6 +91,7 @@ impl Cells {
             _ => self.tiles.len(),
         };
         let is_new = self.tiles.get(at).is_none_or(|tile| tile.number != number);
+        self.changed = true;
         let flipped = self.flipped as usize;
         if self.back != NOTHING {
             let pair = Pair { into: self.back, from: fresh };
@@ -121,11 +124,7 @@ impl Cells {
             work.free.push(fresh);
         }
         if stacked && self.back == NOTHING && self.tiles.len() - self.flipped as usize > FEW {
-            self.back = rows.take();
-            self.counted = 0;
-            let pair = |tile: &Tile| Pair { into: self.back, from: tile.row };
-            work.stack.extend(self.tiles.range(self.flipped as usize..).map(pair));
-            work.counted.extend(self.tiles.iter().map(pair));
+            self.begin_back(rows, work);
         }
         is_new
     }
@@ -180,6 +179,7 @@ impl Cells {
             // Suffixes that there are go on to where these end.
             work.stack.extend((0..flipped).map(|at| Pair { into: row(at), from: row(flipped) }));
             self.flipped = narrow(end);
+            self.changed = true;
             self.make_back_anew(work);
         }
     }
@@ -215,6 +215,35 @@ impl Cells {
         self.tiles.range(by_itself..inside.end).for_each(|tile| found(tile.row));
     }
 
+    /// Whether rows of tiles changed since this was asked last.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Gives each tile's number and row, and whether it is a suffix.
+    pub fn save(&self, mut found: impl FnMut(i64, Row, bool)) {
+        for (at, tile) in self.tiles.iter().enumerate() {
+            found(tile.number, tile.row, at < self.flipped as usize);
+        }
+    }
+
+    /// A group with these tiles, ascending, of which the first are suffixes.
+    pub fn load(
+        tiles: impl Iterator<Item = (i64, Row)>,
+        suffixes: usize,
+        stacked: bool,
+        rows: &mut Rows,
+        work: &mut Work,
+    ) -> Self {
+        let tiles: VecDeque<Tile> = tiles.map(|(number, row)| Tile { number, row }).collect();
+        let oldest = tiles.front().map_or(0, |tile| tile.number);
+        let mut cells = Self { oldest, tiles, flipped: narrow(suffixes), ..Self::default() };
+        if stacked && (suffixes > 0 || cells.tiles.len() > FEW) {
+            cells.begin_back(rows, work);
+        }
+        cells
+    }
+
     /// Gives every row back.
     pub fn give_up(&mut self, free: &mut Vec<Row>) {
         let given = std::mem::take(self);
@@ -243,10 +272,23 @@ impl Cells {
         self.tiles.capacity() * size_of::<Tile>()
     }
 
+    /// The number of the newest tile, or nothing in particular.
+    pub fn newest(&self) -> i64 {
+        self.tiles.back().map_or(0, |tile| tile.number)
+    }
+
     /// The index of the first tile that is not before a number.
     fn first(&self, number: i64) -> usize {
         // Tiles that left are dropped soon after.
         if self.oldest >= number { 0 } else { self.tiles.partition_point(|tile| tile.number < number) }
+    }
+
+    fn begin_back(&mut self, rows: &mut Rows, work: &mut Work) {
+        self.back = rows.take();
+        self.counted = 0;
+        let pair = |tile: &Tile| Pair { into: self.back, from: tile.row };
+        work.stack.extend(self.tiles.range(self.flipped as usize..).map(pair));
+        work.counted.extend(self.tiles.iter().map(pair));
     }
 
     fn make_back_anew(&self, work: &mut Work) {

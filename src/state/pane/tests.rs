@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::*;
+use crate::state::saved::SavedTiles;
 
 /// Keeps every event of every row: what is merged twice or not at all is seen.
 #[derive(Debug)]
@@ -70,11 +71,21 @@ impl Kernel for All {
         Ok(Arc::new(rows.iter().map(text).collect::<StringArray>()))
     }
 
-    fn save(&self, _: &[Row]) -> Result<Vec<ArrayRef>> {
-        Ok(Vec::new())
+    fn save(&self, rows: &[Row]) -> Result<Vec<ArrayRef>> {
+        let text = |row: &Row| {
+            let values: Vec<String> = self.rows[*row as usize].iter().map(ToString::to_string).collect();
+            Some(values.join(" "))
+        };
+        Ok(vec![Arc::new(rows.iter().map(text).collect::<StringArray>())])
     }
 
-    fn load(&mut self, _: &[Row], _: &[ArrayRef]) -> Result<()> {
+    fn load(&mut self, rows: &[Row], states: &[ArrayRef]) -> Result<()> {
+        assert_eq!(states[0].len(), rows.len());
+        for (row, text) in rows.iter().zip(states[0].as_string::<i32>().iter().flatten()) {
+            let known = &mut self.rows[*row as usize];
+            assert!(known.is_empty(), "there is something in the row already");
+            known.extend(text.split_whitespace().map(|value| value.parse::<i64>().unwrap()));
+        }
         Ok(())
     }
 
@@ -130,11 +141,28 @@ fn check(pane: &mut Pane, events: &Events, inside: &Range<i64>, seed: u64) {
     pane.close(look);
 }
 
+fn kernels() -> Vec<Box<dyn Kernel>> {
+    let kernel = |mode| -> Box<dyn Kernel> { Box::new(All { mode, rows: Vec::new() }) };
+    vec![kernel(Mode::Plain), kernel(Mode::Stack), kernel(Mode::Counted)]
+}
+
+/// By partition, all of it and then what changed.
+type Chain = BTreeMap<i32, Vec<(Vec<Group>, SavedTiles)>>;
+
+fn restored(chain: &Chain, open: bool) -> Pane {
+    let mut pane = Pane::new(kernels(), open);
+    for (part, saved) in chain {
+        for (groups, tiles) in saved.iter().rev() {
+            pane.load(*part, groups, tiles).unwrap();
+        }
+    }
+    pane
+}
+
 fn run(seed: u64, open: bool) {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let kernel = |mode| -> Box<dyn Kernel> { Box::new(All { mode, rows: Vec::new() }) };
-    let kernels = vec![kernel(Mode::Plain), kernel(Mode::Stack), kernel(Mode::Counted)];
-    let mut pane = Pane::new(kernels, open);
+    let mut pane = Pane::new(kernels(), open);
+    let mut chain = Chain::new();
     let mut events = Events::new();
     let (mut now, mut value) = (1000_i64, 0);
     for _ in 0..150 {
@@ -153,6 +181,20 @@ fn run(seed: u64, open: bool) {
         let ahead = if random.random_ratio(1, 5) { random.random_range(0..2 * WINDOW) } else { 0 };
         let end = if open { i64::MAX } else { now + ahead - 5 };
         check(&mut pane, &events, &(now + ahead - WINDOW..end), seed);
+        if random.random_ratio(1, 8) {
+            for part in 0..2 {
+                let saved = chain.entry(part).or_default();
+                if random.random_ratio(1, 4) {
+                    saved.clear();
+                }
+                saved.push(pane.save(part, saved.is_empty()).unwrap());
+            }
+            let mut other = restored(&chain, open);
+            check(&mut other, &events, &(now + ahead - WINDOW..end), seed);
+            if random.random_ratio(1, 2) {
+                pane = other;
+            }
+        }
         if random.random_ratio(1, 3) {
             let floor = now - WINDOW - random.random_range(0..5);
             pane.drop_before(floor, &mut Vec::new()).unwrap();
@@ -160,6 +202,7 @@ fn run(seed: u64, open: bool) {
         }
         if random.random_ratio(1, 40) {
             pane.forget(part, &mut Vec::new());
+            chain.remove(&part);
             events.retain(|(of, _, _, _)| *of != part);
         }
         if random.random_ratio(1, 20) {
@@ -205,4 +248,29 @@ fn a_long_window_is_a_few_rows() {
         pane.drop_before(inside.start, &mut Vec::new()).unwrap();
     }
     assert!(most <= 8, "{most} rows");
+}
+
+#[test]
+fn what_was_saved_otherwise_is_refused() {
+    let mut pane = Pane::new(kernels(), true);
+    add(&mut pane, 0, &[(0, 1, 10), (1, 2, 20), (1, 3, 30)]);
+    let (groups, saved) = pane.save(0, true).unwrap();
+    let refused = |saved: SavedTiles, open: bool| {
+        let mut other = Pane::new(kernels(), open);
+        assert!(other.load(0, &groups, &saved).is_err());
+        assert_eq!(other.used(), 0);
+    };
+    refused(SavedTiles { numbers: vec![1, 3, 2], ..saved.clone() }, true);
+    refused(SavedTiles { of: vec![0, 1, 2], ..saved.clone() }, true);
+    refused(SavedTiles { of: vec![0, 0, 0], ..saved.clone() }, true);
+    refused(SavedTiles { are_suffixes: vec![false, false, true], ..saved.clone() }, true);
+    refused(SavedTiles { are_suffixes: vec![false, true, false], ..saved.clone() }, false);
+    refused(SavedTiles { states: saved.states[..2].to_vec(), ..saved.clone() }, true);
+    let mut short = saved.clone();
+    short.states[2][0] = short.states[2][0].slice(0, 2);
+    refused(short, true);
+    // Nothing changed since.
+    assert!(pane.save(0, false).unwrap().0.is_empty());
+    add(&mut pane, 0, &[(1, 2, 40)]);
+    assert_eq!(pane.save(0, false).unwrap().0, [1]);
 }

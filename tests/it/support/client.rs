@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Message, Offset, TopicPartitionList};
@@ -107,17 +107,72 @@ impl Client {
     /// When the broker refuses it.
     #[track_caller]
     pub fn create_topic(&self, topic: &str, partitions: i32) {
-        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("the options are valid");
-        let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("builds a runtime");
-        let results = runtime.block_on(admin.create_topics([&new], &options)).expect("the broker answers");
-        for result in results {
-            if let Err((name, code)) = result {
-                panic!("could not create topic {name}: {code}");
-            }
-        }
+        done(&wait(self.admin().create_topics([&new], &admin_options())));
+        self.wait_for_leaders(topic, partitions);
+    }
 
+    /// Gives a topic more partitions, so many in all, and waits until they can be used.
+    ///
+    /// # Panics
+    /// When the broker refuses it.
+    #[track_caller]
+    pub fn create_partitions(&self, topic: &str, partitions: i32) {
+        let count = usize::try_from(partitions).expect("a count is not negative");
+        let new = NewPartitions::new(topic, count);
+        done(&wait(self.admin().create_partitions([&new], &admin_options())));
+        self.wait_for_leaders(topic, partitions);
+    }
+
+    /// Deletes a topic and waits until nobody knows it any more.
+    ///
+    /// # Panics
+    /// When the broker refuses it.
+    #[track_caller]
+    pub fn delete_topic(&self, topic: &str) {
+        done(&wait(self.admin().delete_topics(&[topic], &admin_options())));
+        let consumer = self.consumer("topics");
+        eventually(PATIENCE, &format!("topic {topic} is gone"), || match partitions(&consumer, topic) {
+            left if left.is_empty() => Ok(()),
+            left => Err(format!("partitions {left:?}")),
+        });
+    }
+
+    /// Removes what a partition holds before an offset, as retention does.
+    ///
+    /// # Panics
+    /// When the broker does not.
+    #[track_caller]
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+        let mut offsets = TopicPartitionList::new();
+        offsets
+            .add_partition_offset(topic, partition, Offset::Offset(before))
+            .expect("the offset is a valid one");
+        wait(self.admin().delete_records(&offsets, &admin_options()));
+        let consumer = self.consumer("begins");
+        eventually(PATIENCE, &format!("{topic} {partition} begins at {before}"), || {
+            match consumer.fetch_watermarks(topic, partition, REQUEST) {
+                Ok((low, _)) if low == before => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+    }
+
+    /// Commits an offset for a group that has no members.
+    ///
+    /// # Panics
+    /// When the broker refuses it.
+    #[track_caller]
+    pub fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64) {
+        let mut offsets = TopicPartitionList::new();
+        offsets
+            .add_partition_offset(topic, partition, Offset::Offset(offset))
+            .expect("the offset is a valid one");
+        self.consumer(group).commit(&offsets, CommitMode::Sync).expect("the broker takes the commit");
+    }
+
+    #[track_caller]
+    fn wait_for_leaders(&self, topic: &str, partitions: i32) {
         let consumer = self.consumer("topics");
         eventually(PATIENCE, &format!("topic {topic} has leaders"), || {
             let metadata =
@@ -235,6 +290,10 @@ impl Client {
             .collect()
     }
 
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.config().create().expect("the options are valid")
+    }
+
     fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
@@ -271,6 +330,26 @@ impl From<&BorrowedMessage<'_>> for Record {
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
             headers,
+        }
+    }
+}
+
+fn admin_options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE))
+}
+
+/// Waits for the answer to an administrator's request.
+#[track_caller]
+fn wait<T>(request: impl Future<Output = KafkaResult<T>>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("builds a runtime");
+    runtime.block_on(request).expect("the broker answers")
+}
+
+#[track_caller]
+fn done(results: &[TopicResult]) {
+    for result in results {
+        if let Err((name, code)) = result {
+            panic!("topic {name}: {code}");
         }
     }
 }

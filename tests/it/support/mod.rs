@@ -58,6 +58,18 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// A number of the environment, for tests that run longer where that is wanted.
+///
+/// # Panics
+/// When it is no number.
+#[expect(clippy::disallowed_methods, reason = "how long a test may take is no option of the program")]
+pub fn number(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|error| panic!("{name} is `{text}`: {error}")),
+        Err(_) => default,
+    }
+}
+
 /// So many generated cases, or as many as `PROPTEST_CASES` says.
 #[expect(clippy::disallowed_methods, reason = "how long a test may take is no option of the program")]
 pub fn cases(default: u32) -> ProptestConfig {

@@ -176,6 +176,11 @@ impl Running {
         }
     }
 
+    /// Whether it has ended by now.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_some()
+    }
+
     /// Sends a signal by name: `STOP`, `CONT`, `INT`.
     pub fn signal(&mut self, signal: &str) {
         self.child.signal(signal);

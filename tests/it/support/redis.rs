@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use redis::{Cmd, FromRedisValue};
+use redis::{Cmd, Connection, FromRedisValue};
 use tempfile::TempDir;
 
 use super::certificates;
@@ -19,6 +19,9 @@ const START_ATTEMPTS: u32 = 3;
 
 /// How long one command may take.
 const REQUEST: Duration = Duration::from_secs(10);
+
+/// Commands that go out before their answers are read.
+const PIPELINED: usize = 500;
 
 /// The user as whom the tests themselves look, where there are users.
 const OBSERVER: &str = "observer";
@@ -136,7 +139,25 @@ impl RedisServer {
         }
     }
 
-    /// Starts it again on the same port, with its data if it is persistent.
+    /// Stops it in order, after it has saved its data.
+    pub fn stop_saved(&mut self) {
+        // It hangs up instead of answering.
+        self.try_query::<()>(redis::cmd("SHUTDOWN").arg("SAVE")).ok();
+        if let Some(mut process) = self.process.take() {
+            process.wait(PATIENCE);
+        }
+    }
+
+    /// Starts it again on the same port, without what it has saved.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_again_empty(&mut self) {
+        fs::remove_file(self.directory.path().join("dump.rdb")).ok();
+        self.start_again();
+    }
+
+    /// Starts it again on the same port, with its data if it is persistent or has saved them.
     ///
     /// # Panics
     /// When it does not start.
@@ -151,10 +172,28 @@ impl RedisServer {
         self.query(redis::cmd("HGETALL").arg(key))
     }
 
-    /// The keys that match a pattern, sorted.
+    /// The fields of several hashes, in the order of their keys.
+    ///
+    /// # Panics
+    /// When the server does not answer or refuses.
+    #[track_caller]
+    pub fn hashes(&self, keys: &[&str]) -> Vec<HashMap<String, String>> {
+        let answer = |keys: &[&str]| -> Result<Vec<HashMap<String, String>>, String> {
+            let mut pipeline = redis::pipe();
+            for key in keys {
+                pipeline.cmd("HGETALL").arg(*key);
+            }
+            pipeline.query(&mut self.connect()?).map_err(|error| error.to_string())
+        };
+        let answers = keys.chunks(PIPELINED).map(answer);
+        answers.flat_map(|hashes| hashes.unwrap_or_else(|reason| panic!("redis-server: {reason}"))).collect()
+    }
+
+    /// The keys that match a pattern, sorted, without the fences.
     #[track_caller]
     pub fn keys(&self, pattern: &str) -> Vec<String> {
         let mut keys: Vec<String> = self.query(redis::cmd("KEYS").arg(pattern));
+        keys.retain(|key| !key.starts_with("windrow:{"));
         keys.sort();
         keys
     }
@@ -186,12 +225,16 @@ impl RedisServer {
     /// # Errors
     /// Why there is no answer, or what the server refuses.
     pub fn try_query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, String> {
+        command.query(&mut self.connect()?).map_err(|error| error.to_string())
+    }
+
+    fn connect(&self) -> Result<Connection, String> {
         let told = |error: redis::RedisError| error.to_string();
         let user = self.options.user.as_ref().map_or_else(String::new, |_| format!("{OBSERVER}:{OBSERVER}@"));
         let client = redis::Client::open(format!("redis://{user}127.0.0.1:{}", self.port)).map_err(told)?;
-        let mut connection = client.get_connection_with_timeout(REQUEST).map_err(told)?;
+        let connection = client.get_connection_with_timeout(REQUEST).map_err(told)?;
         connection.set_read_timeout(Some(REQUEST)).map_err(told)?;
-        command.query(&mut connection).map_err(told)
+        Ok(connection)
     }
 
     /// Starts the process and waits until it answers.

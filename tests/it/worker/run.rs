@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use windrow::checkpoint::object;
 use windrow::clock::{self, Silence};
 use windrow::decode::StreamDecoder;
 use windrow::frame::{Frame, FrameBatch, PartitionId, Reason, StreamId};
@@ -35,6 +36,9 @@ pub const fn partition(partition: i32) -> PartitionId {
 
 /// What a partition would go on from.
 pub type Commits = BTreeMap<PartitionId, Commit>;
+
+/// By partition, the objects of its checkpoint.
+pub type Checkpoints = BTreeMap<PartitionId, Vec<Vec<u8>>>;
 
 /// A worker, its store, and how far it has read.
 pub struct Run {
@@ -89,21 +93,45 @@ impl Run {
         run
     }
 
+    /// Another process that has a checkpoint as well, unless there is none of a partition.
+    pub fn restored(&self, checkpoints: &Checkpoints) -> Self {
+        let mut run = self.restarted(self.commits.clone());
+        for (id, objects) in checkpoints.iter().filter(|(_, objects)| !objects.is_empty()) {
+            let parts = objects.iter().map(|bytes| object::decode(bytes).unwrap()).collect();
+            let saved = object::together(parts).unwrap();
+            let without = run.assignment(*id);
+            let restored = run.worker.restore(&without, &saved).unwrap();
+            assert_eq!(restored.refused, None);
+            assert_eq!(restored.assignment.read_from, saved.position);
+            run.positions.insert(*id, saved.position);
+        }
+        run
+    }
+
+    /// Saves what changed since the last checkpoint, or all of it.
+    pub fn checkpoint(&mut self, checkpoints: &mut Checkpoints) {
+        for number in 0..PARTITIONS {
+            let objects = checkpoints.entry(partition(number)).or_default();
+            let saved = self.worker.snapshot(partition(number), objects.is_empty()).unwrap();
+            objects.extend(saved.map(|saved| object::encode(&saved).unwrap()));
+        }
+    }
+
+    fn assignment(&self, partition: PartitionId) -> Assignment {
+        let commit = self.commits[&partition];
+        Assignment {
+            partition,
+            read_from: commit.lead_in.offset,
+            clock: commit.lead_in.clock,
+            publish_from: commit.offset,
+            end: i64::MAX,
+        }
+    }
+
     /// Gives the worker these partitions, from where they were committed.
     pub fn assign(&mut self, numbers: impl IntoIterator<Item = i32>) {
-        let assignments: Vec<Assignment> = numbers
-            .into_iter()
-            .map(|number| {
-                let commit = self.commits[&partition(number)];
-                Assignment {
-                    partition: commit.partition,
-                    read_from: commit.lead_in.offset,
-                    clock: commit.lead_in.clock,
-                    publish_from: commit.offset,
-                    end: i64::MAX,
-                }
-            })
-            .collect();
+        let assignments: Vec<Assignment> =
+            numbers.into_iter().map(|number| self.assignment(partition(number))).collect();
         for assignment in &assignments {
             self.positions.insert(assignment.partition, assignment.read_from);
         }
