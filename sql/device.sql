@@ -4,7 +4,7 @@
 SELECT
   device_id,
   count(*) AS events_24h,
-  -- Lists, because DataFusion's count(DISTINCT) of strings takes some 40 KiB a group.
+  -- Lists, because plain DataFusion, as in a preview, takes 40 KiB a group for count(DISTINCT).
   CAST(cardinality(array_agg(DISTINCT ip_address)) AS BIGINT) AS unique_ips_24h,
   CAST(cardinality(array_agg(DISTINCT timezone))   AS BIGINT) AS unique_timezones_24h,
   max(event_time) AS last_seen

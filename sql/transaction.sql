@@ -14,7 +14,7 @@ WITH aggregates AS (
     min(event_time)    FILTER (WHERE event_time > now() - INTERVAL '5 minutes') AS first_time_5m,
     nth_value(event_time, 2 ORDER BY event_time DESC, _offset DESC)
                        FILTER (WHERE event_time > now() - INTERVAL '5 minutes') AS second_last_time_5m,
-    -- Lists, counted below: DataFusion's count(DISTINCT) of strings takes some 40 KiB a group.
+    -- Lists, counted below: plain DataFusion, as in a preview, takes 40 KiB a group for count(DISTINCT).
     array_agg(DISTINCT geo_country) FILTER (
       WHERE geo_country IS NOT NULL AND event_time > now() - INTERVAL '5 minutes'
     ) AS countries_5m,

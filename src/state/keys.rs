@@ -87,6 +87,10 @@ impl Keys {
             self.key_bytes -= key.len();
             self.slots.remove(&key);
             self.free.push(slot);
+            // What was needed at a peak is given back.
+            if self.slots.capacity() > 8 * self.slots.len() + 4096 {
+                self.slots.shrink_to(2 * self.slots.len());
+            }
         }
     }
 

@@ -48,6 +48,15 @@ struct Part {
 }
 
 impl Part {
+    /// Gives the room of groups back that are not there any more.
+    fn shrink(&mut self) {
+        let last = self.cells.iter().rposition(|cells| !cells.is_empty());
+        self.cells.truncate(last.map_or(0, |last| last + 1));
+        if self.cells.capacity() > 4 * self.cells.len() + 4096 {
+            self.cells.shrink_to(2 * self.cells.len());
+        }
+    }
+
     /// Brings the cells of groups near the processor. Reading them is all that is done: so simple a
     /// loop waits for many of them at a time, which what is done with them then does not.
     fn warm(&self, groups: impl Iterator<Item = Group>) {
@@ -273,6 +282,9 @@ impl Pane {
         let mut dropped = Vec::new();
         for part in self.parts.values_mut() {
             part.index.drop_before(floor, &mut dropped);
+            if dropped.is_empty() {
+                continue;
+            }
             for group in dropped.drain(..) {
                 let cells = &mut part.cells[group as usize];
                 part.room -= cells.bytes();
@@ -283,6 +295,7 @@ impl Pane {
                     emptied.push(group);
                 }
             }
+            part.shrink();
         }
         self.do_work()?;
         if self.rows.is_sparse() {

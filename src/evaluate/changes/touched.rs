@@ -34,6 +34,10 @@ impl Published {
         if have_rows < touched.num_rows() as u64 {
             changes.deleted += self.delete_gone(encoder, touched, writes)?;
         }
+        if changes.deleted > 0 && self.hashes.capacity() > 8 * self.hashes.len() + 4096 {
+            // What was needed at a peak is given back.
+            self.hashes.shrink_to(2 * self.hashes.len());
+        }
         changes.touched += self.renew(encoder, moment, writes);
         Ok(changes)
     }
