@@ -7,13 +7,13 @@ mod tests;
 mod touched;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 
 use crate::sink::Writes;
 use crate::sink::encode::{Digest, Encoder, Error, Nulls};
+use crate::state::keys::Seed;
 use crate::time::EventTime;
 
 /// What is known of one hash. There is one of these an entity: no field without need.
@@ -178,39 +178,5 @@ impl Published {
     /// Bytes that this takes.
     pub fn bytes(&self) -> usize {
         self.hashes.capacity() * (size_of::<(Box<[u8]>, Hash)>() + 1) + self.key_bytes
-    }
-}
-
-/// Looks keys up by their XXH3: several times as fast as the standard library's
-/// hash on short texts, and seeded, since whoever sends events chooses keys.
-#[derive(Debug, Clone, Copy)]
-struct Seed(u64);
-
-impl Default for Seed {
-    fn default() -> Self {
-        Self(RandomState::new().hash_one(0))
-    }
-}
-
-impl BuildHasher for Seed {
-    type Hasher = KeyHasher;
-
-    fn build_hasher(&self) -> KeyHasher {
-        KeyHasher(self.0)
-    }
-}
-
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
-    }
-
-    /// Lengths: the bytes themselves tell keys apart.
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }

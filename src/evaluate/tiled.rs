@@ -203,14 +203,6 @@ impl Tiled {
         self.touched.extend(lost);
     }
 
-    /// Whether an evaluation at `clock` could change anything.
-    pub fn is_due(&self, clock: EventTime) -> bool {
-        !self.touched.is_empty()
-            || self.evaluated_at.is_none_or(|before| {
-                before != clock && self.plan.view.edges(before) != self.plan.view.edges(clock)
-            })
-    }
-
     /// Has the next evaluation look at every entity.
     pub fn touch_all(&mut self) {
         self.touched.extend(self.entities.all());

@@ -32,8 +32,7 @@ impl Keys {
     pub fn try_new<'a>(columns: impl IntoIterator<Item = &'a DataType>) -> Result<Self, ArrowError> {
         let fields = columns.into_iter().map(|column| SortField::new(column.clone()));
         let converter = RowConverter::new(fields.collect())?;
-        let slots = HashMap::with_hasher(Seed(RandomState::new().hash_one(0)));
-        Ok(Self { converter, slots, keys: Vec::new(), free: Vec::new(), key_bytes: 0 })
+        Ok(Self { converter, slots: HashMap::default(), keys: Vec::new(), free: Vec::new(), key_bytes: 0 })
     }
 
     /// The numbers of keys; new ones get one.
@@ -127,7 +126,14 @@ impl Keys {
 /// Hashes keys with XXH3: several times as fast as the standard library's on
 /// short texts, and seeded, since whoever sends events chooses keys.
 #[derive(Debug, Clone, Copy)]
-struct Seed(u64);
+pub struct Seed(u64);
+
+impl Default for Seed {
+    /// Another in every map.
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(0))
+    }
+}
 
 impl BuildHasher for Seed {
     type Hasher = KeyHasher;
@@ -137,7 +143,9 @@ impl BuildHasher for Seed {
     }
 }
 
-struct KeyHasher(u64);
+/// Of [`Seed`].
+#[derive(Debug)]
+pub struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     fn write(&mut self, bytes: &[u8]) {

@@ -27,7 +27,7 @@ use datafusion::functions_aggregate::min_max::{Max, Min};
 use datafusion::functions_aggregate::sum::Sum;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
-use super::Kernel;
+use super::{Kernel, Row};
 use average::Averages;
 use count::Counts;
 
@@ -110,8 +110,22 @@ pub(super) fn states<T: ArrowPrimitiveType>(column: &ArrayRef, rows: usize) -> R
     }
 }
 
+/// Goes through the events that count, each with its row.
+#[inline]
+pub(super) fn each<N: Copy>(
+    (values, nulls): Column<'_, N>,
+    filter: Option<&BooleanArray>,
+    rows: &[Row],
+    mut add: impl FnMut(usize, N),
+) {
+    match selected(nulls, filter) {
+        None => values.iter().zip(rows).for_each(|(value, row)| add(*row as usize, *value)),
+        Some(mask) => mask.set_indices().for_each(|index| add(rows[index] as usize, values[index])),
+    }
+}
+
 /// Which events count; no mask when all do.
-pub(super) fn selected(nulls: Option<&NullBuffer>, filter: Option<&BooleanArray>) -> Option<BooleanBuffer> {
+fn selected(nulls: Option<&NullBuffer>, filter: Option<&BooleanArray>) -> Option<BooleanBuffer> {
     let valid = nulls.filter(|nulls| nulls.null_count() > 0).map(NullBuffer::inner);
     match (valid, filter.map(BooleanArray::values)) {
         (None, None) => None,

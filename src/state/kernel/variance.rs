@@ -13,7 +13,7 @@ use datafusion::functions_aggregate::stddev::{Stddev, StddevPop};
 use datafusion::functions_aggregate::variance::{VariancePopulation, VarianceSample};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
-use super::number::{column, selected, states};
+use super::number::{column, each, states};
 use super::{Kernel, Mode, Pair, Row};
 
 /// The kernel of an aggregate that this module knows.
@@ -117,20 +117,10 @@ impl Kernel for Variances {
     }
 
     fn update(&mut self, arguments: &[ArrayRef], filter: Option<&BooleanArray>, rows: &[Row]) -> Result<()> {
-        let (values, nulls) = column::<Float64Type>(arguments)?;
         let states = self.states.as_mut_slice();
-        match selected(nulls, filter) {
-            None => {
-                for (value, row) in values.iter().zip(rows) {
-                    states[*row as usize].add(*value);
-                }
-            }
-            Some(mask) => {
-                for index in mask.set_indices() {
-                    states[rows[index] as usize].add(values[index]);
-                }
-            }
-        }
+        each(column::<Float64Type>(arguments)?, filter, rows, |row, value| {
+            states[row].add(value);
+        });
         Ok(())
     }
 

@@ -61,20 +61,10 @@ impl Kernel for Averages {
     }
 
     fn update(&mut self, arguments: &[ArrayRef], filter: Option<&BooleanArray>, rows: &[Row]) -> Result<()> {
-        let (values, nulls) = super::column::<Float64Type>(arguments)?;
         let states = self.states.as_mut_slice();
-        match super::selected(nulls, filter) {
-            None => {
-                for (value, row) in values.iter().zip(rows) {
-                    states[*row as usize].add(*value);
-                }
-            }
-            Some(mask) => {
-                for index in mask.set_indices() {
-                    states[rows[index] as usize].add(values[index]);
-                }
-            }
-        }
+        super::each(super::column::<Float64Type>(arguments)?, filter, rows, |row, value| {
+            states[row].add(value);
+        });
         Ok(())
     }
 

@@ -214,25 +214,12 @@ impl<N: ArrowNativeTypeOp, F: Fold<N>> Kernel for Folded<N, F> {
     }
 
     fn update(&mut self, arguments: &[ArrayRef], filter: Option<&BooleanArray>, rows: &[Row]) -> Result<()> {
-        let (given, nulls) = (self.layout.read)(arguments)?;
         let values = self.values.as_mut_slice();
         let seen = self.seen.as_mut_slice();
-        match super::selected(nulls, filter) {
-            None => {
-                for (new, row) in given.iter().zip(rows) {
-                    let row = *row as usize;
-                    values[row] = F::fold(values[row], *new);
-                    seen[row] = true;
-                }
-            }
-            Some(mask) => {
-                for index in mask.set_indices() {
-                    let row = rows[index] as usize;
-                    values[row] = F::fold(values[row], given[index]);
-                    seen[row] = true;
-                }
-            }
-        }
+        super::each((self.layout.read)(arguments)?, filter, rows, |row, new| {
+            values[row] = F::fold(values[row], new);
+            seen[row] = true;
+        });
         Ok(())
     }
 
