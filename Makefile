@@ -7,12 +7,13 @@ REGISTRY ?= http://localhost:8081
 COMPOSE := docker compose -f deploy/compose.yaml
 ARGS ?=
 CASES ?= 10000
+SEEDS ?= 10000
 MINUTES ?= 10
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= framing avro_body writer_schema view_header config resp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-features oracle chaos fuzz lint fmt build release bench up up-all seed run down check-deploy
+.PHONY: help setup demo test test-features oracle chaos simulate soak fuzz lint fmt build release bench up up-all seed run down check-deploy
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,9 +38,19 @@ chaos: ## break processes, Kafka and Redis at random, then compare every hash: m
 	WINDROW_CHAOS_SECONDS=$$(($(MINUTES) * 60)) WINDROW_CHAOS_SEED=$(or $(SEED),$$(date +%s)) \
 	  cargo test --locked --test it -- --nocapture chaos::
 
+simulate: ## play seeded faults in process, then compare every hash: make simulate SEEDS=10000 SEED=1
+	WINDROW_SIMULATION_SEEDS=$(SEEDS) WINDROW_SIMULATION_SEED=$(or $(SEED),1) \
+	  cargo test --locked --test it -- --nocapture simulation::whatever
+
+soak: MINUTES = 60
+soak: ## run for long with entities that are ever new, and fail when memory grows: make soak MINUTES=60
+	@tools/install-build-components.sh && tools/install-test-components.sh
+	cargo build --release --locked && tools/soak.sh $(MINUTES)
+
 fuzz: ## look for input that breaks a parser, with cargo-fuzz on nightly Rust: make fuzz FUZZ_SECONDS=600
 	cp Cargo.lock fuzz/Cargo.lock && for target in $(FUZZ_TARGETS); do \
-	  mkdir -p fuzz/found/$$target && cargo +nightly fuzz run $$target fuzz/found/$$target fuzz/corpus/$$target -- \
+	  mkdir -p fuzz/found/$$target && if [ $$target = view_header ]; then more=sql; else more=; fi && \
+	  cargo +nightly fuzz run $$target fuzz/found/$$target fuzz/corpus/$$target $$more -- \
 	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 $(ARGS) || exit 1; done
 
 lint: ## check format and lints as CI does
@@ -60,6 +71,8 @@ bench: export BENCH_STREAMS ?= transactions
 bench: export BENCH_ENTITIES ?= 50000
 bench: export BENCH_EVENTS ?= 4000000
 bench: export BENCH_LIVE ?= 50000@250ms 10000@20ms
+bench: export BENCH_WARM ?= 60
+bench: export BENCH_SECONDS ?= 60
 bench: ## measure each stage, the engine, then the whole with a real Kafka and a real Redis
 	@tools/install-build-components.sh && tools/install-test-components.sh
 	cargo bench --locked --bench stages -- $(ARGS) && cargo bench --locked --bench engine -- $(ARGS)

@@ -65,12 +65,30 @@ pub struct Problem {
     pub valid: Option<(String, Vec<String>)>,
     /// What to do.
     pub hint: Option<String>,
+    /// The feature view that is refused for it, where one is.
+    pub refused: Option<Refused>,
+}
+
+/// A feature view that is understood and cannot be kept up to date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its name.
+    pub view: String,
+    /// Why.
+    pub reason: String,
 }
 
 impl Problem {
     /// A problem that has only its message so far.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), place: None, valid: None, hint: None }
+        Self { message: message.into(), place: None, valid: None, hint: None, refused: None }
+    }
+
+    /// A feature view is refused, for this reason.
+    pub fn refused(view: &str, reason: impl Into<String>) -> Self {
+        let refused = Refused { view: view.to_owned(), reason: reason.into() };
+        let message = format!("view `{view}` is refused: {}", refused.reason);
+        Self { refused: Some(refused), ..Self::new(message) }
     }
 
     /// Says where.

@@ -1,15 +1,24 @@
 #!/usr/bin/env bash
 # Installs what the build and the integration tests need and this machine lacks:
 # a C toolchain and OpenSSL's headers (for librdkafka), Java 17, Maven, redis-server,
-# redis-sentinel and promtool from Debian, Apache Kafka from Maven Central. Says
-# nothing when nothing is missing. No service is left running.
+# redis-sentinel and promtool from Debian, Apache Kafka and S3Proxy (a server that
+# speaks as S3 does, over a directory) from Maven Central. Says nothing when
+# nothing is missing. No service is left running.
 #
-# Kafka's jars go to $WINDROW_KAFKA_DIR (~/.cache/windrow-kafka by default).
+# Kafka's jars go to $WINDROW_KAFKA_DIR (~/.cache/windrow-kafka by default),
+# S3Proxy's to $WINDROW_S3PROXY_DIR (~/.cache/windrow-s3proxy).
 set -euo pipefail
 
 readonly kafka=org.apache.kafka:kafka_2.13:4.1.1
 readonly kafka_dir="${WINDROW_KAFKA_DIR:-$HOME/.cache/windrow-kafka}"
 readonly kafka_jar="$kafka_dir/libs/kafka_2.13-4.1.1.jar"
+
+readonly s3proxy=org.gaul:s3proxy:2.2.0
+readonly s3proxy_dir="${WINDROW_S3PROXY_DIR:-$HOME/.cache/windrow-s3proxy}"
+readonly s3proxy_jar="$s3proxy_dir/libs/s3proxy-2.2.0.jar"
+# Of the stores that it can stand before, only the directory is wanted, and two without whose classes it does not run.
+readonly s3proxy_without=org.apache.jclouds:jclouds-allblobstore
+readonly s3proxy_stores=(org.apache.jclouds.api:s3:2.6.0 org.apache.jclouds.api:openstack-swift:2.6.0)
 
 cleanup=()
 trap 'for undo in "${cleanup[@]}"; do eval "$undo"; done' EXIT
@@ -35,7 +44,7 @@ missing_packages() {
   done
   if ! has pkg-config || ! pkg-config --exists openssl; then echo libssl-dev; fi
   if ! has_java; then echo default-jre-headless; fi
-  if [ ! -f "$kafka_jar" ] && ! has mvn; then echo maven; fi
+  if [ ! -f "$kafka_jar" ] || [ ! -f "$s3proxy_jar" ]; then has mvn || echo maven; fi
 }
 
 # Runs a command as root, quietly; shows what it printed if it fails.
@@ -78,11 +87,24 @@ install_packages() {
   fi
 }
 
-fetch_kafka() {
-  local fetched
-  say "fetching $kafka into $kafka_dir"
-  mkdir -p "$kafka_dir"
-  fetched=$(mktemp -d "$kafka_dir/fetch.XXXXXX")
+# A dependency of a Maven project, without what is named behind it.
+dependency() {
+  local group artifact version
+  IFS=: read -r group artifact version <<<"$1"
+  printf '    <dependency>\n      <groupId>%s</groupId>\n      <artifactId>%s</artifactId>\n' "$group" "$artifact"
+  printf '      <version>%s</version>\n' "$version"
+  if [ -n "${2:-}" ]; then
+    printf '      <exclusions><exclusion><groupId>%s</groupId><artifactId>%s</artifactId></exclusion></exclusions>\n' \
+      "${2%%:*}" "${2#*:}"
+  fi
+  printf '    </dependency>\n'
+}
+
+# Fetches jars with all that they need: into which directory, and the dependencies as XML.
+fetch_jars() {
+  local directory=$1 dependencies=$2 fetched
+  mkdir -p "$directory"
+  fetched=$(mktemp -d "$directory/fetch.XXXXXX")
   cleanup+=("rm -rf '$fetched'")
   cat >"$fetched/pom.xml" <<EOF
 <project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -91,20 +113,30 @@ fetch_kafka() {
   <artifactId>test-components</artifactId>
   <version>1</version>
   <dependencies>
-    <dependency>
-      <groupId>$(cut -d: -f1 <<<"$kafka")</groupId>
-      <artifactId>$(cut -d: -f2 <<<"$kafka")</artifactId>
-      <version>$(cut -d: -f3 <<<"$kafka")</version>
-    </dependency>
+$dependencies
   </dependencies>
 </project>
 EOF
   (cd "$fetched" &&
     mvn -q -B dependency:copy-dependencies -DoutputDirectory=libs -DincludeScope=runtime >maven.log 2>&1) ||
-    { cat "$fetched/maven.log" >&2; fail "Maven could not fetch $kafka"; }
+    { cat "$fetched/maven.log" >&2; fail "Maven could not fetch what belongs into $directory"; }
   # Complete or not there at all: tests look only into libs.
-  if [ -e "$kafka_dir/libs" ]; then mv "$kafka_dir/libs" "$fetched/old"; fi
-  mv "$fetched/libs" "$kafka_dir/libs"
+  if [ -e "$directory/libs" ]; then mv "$directory/libs" "$fetched/old"; fi
+  mv "$fetched/libs" "$directory/libs"
+}
+
+fetch_kafka() {
+  say "fetching $kafka into $kafka_dir"
+  fetch_jars "$kafka_dir" "$(dependency "$kafka")"
+}
+
+fetch_s3proxy() {
+  local store
+  say "fetching $s3proxy into $s3proxy_dir"
+  fetch_jars "$s3proxy_dir" "$(
+    dependency "$s3proxy" "$s3proxy_without"
+    for store in "${s3proxy_stores[@]}"; do dependency "$store"; done
+  )"
 }
 
 mapfile -t missing < <(missing_packages)
@@ -116,3 +148,4 @@ if [ "${#missing[@]}" -gt 0 ]; then
   if [ "${#missing[@]}" -gt 0 ]; then fail "installed, but still missing or too old: ${missing[*]}"; fi
 fi
 if [ ! -f "$kafka_jar" ]; then fetch_kafka; fi
+if [ ! -f "$s3proxy_jar" ]; then fetch_s3proxy; fi

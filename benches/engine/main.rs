@@ -8,14 +8,21 @@
 //! ```text
 //! cargo bench --bench engine -- windows
 //! BENCH_KEPT=10000000 cargo bench --bench engine -- reference
+//! BENCH_LIVE_ENTITIES=5000000 cargo bench --bench engine -- recovery
 //! ```
+//!
+//! `store` needs redis-server and redis-cli. With the numbers above `reference`
+//! and `recovery` take gigabytes and minutes.
 
 mod fill;
 mod memory;
+mod recovery;
 mod rivals;
+mod servers;
 #[path = "../shipped/mod.rs"]
 mod shipped;
 mod singles;
+mod store;
 mod table;
 mod threads;
 
@@ -43,12 +50,16 @@ fn main() {
         memory::measure();
         return;
     }
+    if let Some(at) = arguments.iter().position(|argument| argument == recovery::CHILD) {
+        recovery::measure(&arguments[at + 1..]);
+        return;
+    }
     // `cargo bench` says `--bench`.
     let filter = arguments.iter().find(|argument| !argument.starts_with('-')).map_or("", String::as_str);
 
     let few: OnceCell<Paced> = OnceCell::new();
     let few = || few.get_or_init(|| singles::turns(CARDS));
-    let measurements: [Measurement<'_>; 9] = [
+    let measurements: [Measurement<'_>; 11] = [
         ("turns", &|| {
             few();
         }),
@@ -59,10 +70,15 @@ fn main() {
         ("views", &rivals::views),
         ("reference", &|| {
             rivals::reference(KEPT[0]);
-            rivals::reference(kept());
+            rivals::reference(given("BENCH_KEPT").unwrap_or(KEPT[1]));
         }),
         ("workers", &threads::workers),
         ("memory", &memory::in_child),
+        ("recovery", &|| match given("BENCH_LIVE_ENTITIES") {
+            Some(live) => recovery::in_children(&[live]),
+            None => recovery::in_children(&recovery::LIVE),
+        }),
+        ("store", &store::store),
     ];
     table::begin();
     for (_, measure) in measurements.iter().filter(|(name, _)| name.contains(filter)) {
@@ -70,8 +86,10 @@ fn main() {
     }
 }
 
+/// A number of the environment, if it has one of this name.
 #[expect(clippy::disallowed_methods, reason = "how much is measured is no option of the program")]
-fn kept() -> usize {
-    let Ok(text) = std::env::var("BENCH_KEPT") else { return KEPT[1] };
-    text.replace('_', "").parse().expect("BENCH_KEPT is a number of events")
+fn given(name: &str) -> Option<usize> {
+    let text = std::env::var(name).ok()?;
+    let number = text.replace('_', "").parse::<usize>();
+    Some(number.unwrap_or_else(|error| panic!("{name} is `{text}`, which is no number: {error}")))
 }

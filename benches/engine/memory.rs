@@ -108,7 +108,7 @@ fn kept(publication: &Publication) -> (usize, usize) {
 }
 
 /// Bytes that the kernel tells in this line; nothing where it tells none.
-fn status(line: &str) -> f64 {
+pub fn status(line: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let found = status.lines().find_map(|text| text.strip_prefix(line));
     let kibibytes = found.and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok());

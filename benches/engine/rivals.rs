@@ -7,9 +7,10 @@ use windrow::pipeline::publication::Publication;
 use windrow::pipeline::worker::Worker;
 
 use crate::fill::{DRAWS, fill};
+use crate::memory::status;
 use crate::shipped::{CARDS, Recorder, Shipped, Start, TRANSACTION};
 use crate::singles::{LIVE, Pace, measure};
-use crate::table::{Turns, grouped, heading, number, row, row_of_what_is_kept};
+use crate::table::{BATCH, Turns, grouped, heading, mebibytes, number, row, row_of_what_is_kept};
 
 /// A view whose windows are all of one length.
 const WINDOWS: &str = "\
@@ -34,6 +35,9 @@ GROUP BY card_id
 /// Batches of the comparison with the reference: it takes as few as it may, the engine some more.
 const BY_REFERENCE: usize = 2;
 const BY_ENGINE: usize = 20;
+
+/// With more events than this the reference takes half a minute and more: it takes one batch.
+const MANY_EVENTS: usize = 2_000_000;
 
 /// Workers that have taken in what fills the windows.
 fn filled<const N: usize>(recorder: &mut Recorder, draws: usize, workers: &mut [Worker; N]) {
@@ -94,13 +98,14 @@ pub fn reference(kept: usize) {
     let shipped = Shipped::new();
     let views = [Arc::clone(&shipped.view)];
     let mut recorder = Recorder::of(CARDS, 1);
-    let draws = kept.saturating_sub(usize::try_from(CARDS).unwrap_or(usize::MAX));
-    // Filled by events that were published before: the SQL is not run until all of them are there.
-    let publish_from = i64::try_from(kept).expect("a number of events");
+    let draws = kept.saturating_sub(cards());
+    // Filled by events that were published before, the first batch with them, which is not measured:
+    // the SQL is not run until all of them are there.
+    let publish_from = i64::try_from(kept.max(cards()) + BATCH).expect("a number of events");
     let start = Start { publish_from, reference_only: true };
     let mut workers = [shipped.worker(&views, 0..1, start), shipped.worker(&views, 0..1, Start::default())];
     filled(&mut recorder, draws, &mut workers);
-    let pace = Pace { batches: BY_REFERENCE, ..LIVE };
+    let pace = Pace { batches: if kept > MANY_EVENTS { 1 } else { BY_REFERENCE }, ..LIVE };
     let ([reference, _], _) = measure(&mut recorder, pace, &mut workers);
     let [by_reference, engine] = workers;
     drop(by_reference);
@@ -110,4 +115,11 @@ pub fn reference(kept: usize) {
     row("engine", &format!("{:.1} ms a turn", engine.mean_ms()), &engine.remark());
     let factor = reference.mean_ms() / engine.mean_ms();
     row("the reference takes", &format!("{factor:.0} times"), "the engine's time");
+    let remark = "of the process, both workers and what was measured before";
+    row("resident memory at most", &mebibytes(status("VmHWM:")), remark);
+}
+
+/// Events of [`fill`] beside those that are drawn: one of each card.
+fn cards() -> usize {
+    usize::try_from(CARDS).expect("there are some thousands")
 }

@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use windrow::frame::FrameBatch;
 use windrow::pipeline::publication::Publication;
 use windrow::pipeline::worker::Worker;
@@ -123,16 +124,21 @@ pub fn decode() {
     }
 }
 
-/// Encoding alone: rows of features to packed commands.
-pub fn encode() {
-    heading("Encoding alone");
-    let shipped = Shipped::new();
+/// So many rows of features, and the time in milliseconds at which they are so.
+pub fn features(shipped: &Shipped, rows: usize) -> (RecordBatch, i64) {
     let mut recorder = Recorder::of(CARDS, 1);
     let kept = Kept(shipped.rows(&recorder.take(2 * BATCH)));
     let now_ms = recorder.now_ms();
     let features = shipped.features(&kept, EventTime::from_millis(now_ms));
-    assert!(features.num_rows() >= ENCODED.0, "so many cards have paid");
-    let features = features.slice(0, ENCODED.0);
+    assert!(features.num_rows() >= rows, "so many cards have paid");
+    (features.slice(0, rows), now_ms)
+}
+
+/// Encoding alone: rows of features to packed commands.
+pub fn encode() {
+    heading("Encoding alone");
+    let shipped = Shipped::new();
+    let (features, now_ms) = features(&shipped, ENCODED.0);
     let encoder = shipped.encoder();
     let (mut taken, mut bytes) = (Duration::ZERO, 0);
     for round in 0..=ENCODED.1 {

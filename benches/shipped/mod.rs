@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tokio::runtime::{Builder, Runtime};
+use windrow::checkpoint::{self, Identity};
 use windrow::clock;
 use windrow::decode::framing::{Framing, Writer};
 use windrow::decode::{self, StreamDecoder, StreamSchema};
@@ -22,7 +23,7 @@ use windrow::pipeline::worker::{Parts, Worker};
 use windrow::schema::shipped::TRANSACTIONS_V2;
 use windrow::schema::writers::Writers;
 use windrow::sink::encode::{self, Encoder, KeyTemplate};
-use windrow::source::Assignment;
+use windrow::source::{Assignment, Past};
 use windrow::time::{EventTime, Span};
 use windrow::view::plan::{Planner, ViewFile, session};
 use windrow::view::{FeatureView, Stream, Streams};
@@ -56,6 +57,20 @@ pub const CLOCK: clock::Options = clock::Options {
 pub fn partition(number: usize) -> PartitionId {
     let partition = i32::try_from(number).expect("there are a few partitions");
     PartitionId { stream: STREAM, partition }
+}
+
+/// A partition given from its beginning; events before `publish_from` only fill the windows.
+pub fn assignment(number: usize, publish_from: i64) -> Assignment {
+    Assignment {
+        partition: partition(number),
+        read_from: 0,
+        clock: None,
+        publish_from,
+        hold_until: publish_from,
+        end: i64::MAX,
+        past: Past::Whole,
+        committed_past: Past::Whole,
+    }
 }
 
 /// How a worker begins.
@@ -137,31 +152,36 @@ impl Shipped {
         encoder_of(&self.view)
     }
 
+    /// Whose the checkpoints of the shipped view are.
+    pub fn identity(&self) -> Identity {
+        let views = std::slice::from_ref(&self.view);
+        let mut identities = checkpoint::identities("bench", &self.streams, views, |_| String::new());
+        identities.remove(&STREAM).expect("the view reads the stream").expect("the view is tiled")
+    }
+
     /// A worker of these views that was given these partitions and has read nothing yet.
     pub fn worker(&self, views: &[Arc<FeatureView>], partitions: Range<usize>, start: Start) -> Worker {
+        let mut worker = self.idle_worker(views, start.reference_only);
+        let assignments: Vec<Assignment> =
+            partitions.map(|number| assignment(number, start.publish_from)).collect();
+        worker.assign(&assignments).expect("new partitions are taken");
+        worker
+    }
+
+    /// A worker of these views without a partition.
+    pub fn idle_worker(&self, views: &[Arc<FeatureView>], reference_only: bool) -> Worker {
         let ids: HashMap<(StreamId, u32), Arc<str>> =
             HashMap::from([((STREAM, SCHEMA_ID), Arc::from(TRANSACTIONS_V2))]);
-        let mut worker = Worker::try_new(Parts {
+        Worker::try_new(Parts {
             streams: Arc::clone(&self.streams),
             decoders: BTreeMap::from([(STREAM, self.decoder(&used_by(views)))]),
             views: views.iter().map(|view| (Arc::clone(view), encoder_of(view))).collect(),
             writers: Writers::try_new(std::iter::empty(), ids, None).expect("there is nothing to parse"),
             clock: CLOCK,
             session: session(),
-            reference_only: start.reference_only,
+            reference_only,
         })
-        .expect("the system gives a runtime");
-        let assignments: Vec<Assignment> = partitions
-            .map(|number| Assignment {
-                partition: partition(number),
-                read_from: 0,
-                clock: None,
-                publish_from: start.publish_from,
-                end: i64::MAX,
-            })
-            .collect();
-        worker.assign(&assignments).expect("new partitions are taken");
-        worker
+        .expect("the system gives a runtime")
     }
 
     /// A worker of the shipped view that has taken `kept` in and published what came of it.

@@ -134,7 +134,7 @@ impl Recorder {
             let arrival_ms = self.now_ms + span_ms * number / count;
             let event = self.generator.next(arrival_ms);
             // Identifiers of cards are all of one length.
-            let key = format!("card_{card:08}");
+            let key = identifier(card);
             self.value.clear();
             self.value.extend_from_slice(event.value);
             let at = self.value.windows(event.key.len()).position(|part| part == event.key);
@@ -144,6 +144,15 @@ impl Recorder {
         }
         self.now_ms += span_ms;
         batches
+    }
+
+    /// How many of the cards each partition has.
+    pub fn cards_by_partition(&self) -> Vec<i64> {
+        let mut counts = vec![0; self.log.offsets.len()];
+        for card in 0..self.cards {
+            counts[self.log.partition_of(identifier(card).as_bytes())] += 1;
+        }
+        counts
     }
 
     /// How many events arrived in the last seconds.
@@ -168,11 +177,15 @@ impl Log {
         (0..self.offsets.len()).map(|number| FrameBatch::new(partition(number))).collect()
     }
 
-    fn push(&mut self, batches: &mut [FrameBatch], key: &[u8], value: &[u8], arrival_ms: i64) {
-        let number = match self.offsets.len() {
+    fn partition_of(&self, key: &[u8]) -> usize {
+        match self.offsets.len() {
             1 => 0,
             partitions => index(xxh3_64(key) % partitions as u64),
-        };
+        }
+    }
+
+    fn push(&mut self, batches: &mut [FrameBatch], key: &[u8], value: &[u8], arrival_ms: i64) {
+        let number = self.partition_of(key);
         let offset = &mut self.offsets[number];
         batches[number].push(Frame {
             offset: *offset,
@@ -199,6 +212,10 @@ fn chances(cards: u32) -> Vec<f64> {
         chances[index(card)] = f64::from(rank).powf(GENERATED_SKEW - SKEW);
     }
     chances
+}
+
+fn identifier(card: u32) -> String {
+    format!("card_{card:08}")
 }
 
 fn card_of(entity: &str) -> usize {

@@ -20,6 +20,9 @@ use windrow::view::{Stream, Streams};
 const ID: u32 = 2;
 const FINGERPRINT: u64 = 0x0102_0304_0506_0708;
 
+/// A block of as many items as an array may have, and the array's end.
+const MOST_ITEMS: [u8; 6] = [0xFE, 0xFF, 0xFF, 0xFF, 0x0F, 0];
+
 /// What rows take at most: builders begin with room for a thousand values a
 /// column, whatever comes; beyond that, a fixed multiple of what was read.
 const BASE_BYTES: usize = 8 << 20;
@@ -149,7 +152,8 @@ pub fn writer_schema(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut decoder = decoder(true);
     decoder.learn(Writer::Id(9), &text);
-    decode(&mut decoder, &[with_id(9, &transaction()), with_id(9, &[]), with_id(9, &[2; 64])]);
+    let bodies = [transaction().as_slice(), &[], &[2; 64], &MOST_ITEMS].map(|body| with_id(9, body));
+    decode(&mut decoder, &bodies);
     let _ = StreamSchema::try_new(&text, &options());
 }
 

@@ -1,5 +1,5 @@
-//! Checkpoints: what is kept of a partition, in a directory, so that a restart
-//! reads again what came since and not whole windows.
+//! Checkpoints: what is kept of a partition, in a directory or an object store,
+//! so that a restart reads again what came since and not whole windows.
 //!
 //! ```text
 //!  <group>/<topic>/<partition>/manifest          which objects, in which order; put in place last
@@ -8,8 +8,10 @@
 //! A checkpoint counts once its manifest is in place. Kafka stays the judge of
 //! what was published: a checkpoint that is ahead of the committed offset is
 //! not used. [`manifest`] decides, [`object`] is the layout of what is written,
-//! [`store`] reads and writes, [`writer`] is the thread that does so.
+//! [`location`] is the place as it is configured, [`store`] reads and writes
+//! there, [`writer`] is the thread that does so.
 
+pub mod location;
 pub mod manifest;
 pub mod object;
 pub mod store;

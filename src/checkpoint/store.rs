@@ -1,10 +1,13 @@
 //! Manifests and objects read and written. Each is put in place as a whole; a
-//! manifest only once everything that it names is.
+//! manifest only once everything that it names is. No wait is without an end:
+//! whoever asks goes on without a store that does not answer.
+
+mod remote;
 
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arrow::error::ArrowError;
 use object_store::local::LocalFileSystem;
@@ -12,6 +15,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::runtime::Runtime;
 
+use super::location::Location;
 use super::manifest::{self, Entry, Manifest, Refusal};
 use super::{Identity, hash, object};
 use crate::state::saved::SavedPartition;
@@ -22,15 +26,17 @@ const MANIFEST: &str = "manifest";
 /// Objects of others that no manifest names are removed once they are this old.
 const STRANGERS: Span = Span::from_secs(3600);
 
+/// A store is waited for so long, for one request with all its tries.
+const ANSWER: Duration = Duration::from_secs(15);
+/// And a second longer for so many bytes: a slower one is of no use at a start.
+const BYTES_PER_SECOND: u64 = 4 << 20;
+
 /// What went wrong with a checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It is not one to go on from.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// This build cannot reach such a place.
-    #[error("checkpoints cannot be kept at `{0}`: this build knows directories and file:// URLs")]
-    Unknown(String),
     /// The directory is not there and cannot be made.
     #[error("could not make the checkpoint directory `{directory}`")]
     Directory {
@@ -40,15 +46,72 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The place cannot be used as the environment describes it.
+    #[error("could not open the checkpoint store `{location}`")]
+    Open {
+        /// As it was named.
+        location: String,
+        /// What the client says.
+        #[source]
+        source: object_store::Error,
+    },
     /// The system gives no runtime.
     #[error("could not set up the checkpoint store")]
     Start(#[from] std::io::Error),
+    /// The credentials are wrong, or do not allow it.
+    #[error("the checkpoint store refuses access, its credentials or rights are wrong: {0}")]
+    Denied(String),
+    /// Nobody answers.
+    #[error("the checkpoint store did not answer within {} s", .0.as_secs())]
+    Silent(Duration),
     /// The store.
     #[error("the checkpoint store failed")]
-    Store(#[from] object_store::Error),
+    Store(#[source] object_store::Error),
     /// What is kept could not be encoded: a bug.
     #[error("could not encode a checkpoint")]
     Encode(#[from] ArrowError),
+}
+
+/// What is wrong with the place, as opposed to one checkpoint in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// It refuses this process.
+    Denied,
+    /// It is away.
+    Silent,
+    /// It says what is wrong.
+    Failing,
+}
+
+impl Error {
+    /// What is wrong with the place, if that is what is wrong.
+    pub const fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Denied(_) => Some(Trouble::Denied),
+            Self::Silent(_) => Some(Trouble::Silent),
+            Self::Directory { .. } | Self::Open { .. } | Self::Start(_) | Self::Store(_) => {
+                Some(Trouble::Failing)
+            }
+            Self::Refused(_) | Self::Encode(_) => None,
+        }
+    }
+
+    fn of(error: object_store::Error) -> Self {
+        use object_store::Error as Told;
+        match &error {
+            Told::PermissionDenied { source, .. } => Self::denied("permission denied", &source.to_string()),
+            Told::Unauthenticated { source, .. } => Self::denied("not authenticated", &source.to_string()),
+            _ => Self::Store(error),
+        }
+    }
+
+    /// With the code that the store gives, which names what is wrong; the rest
+    /// of its answer repeats the request.
+    fn denied(otherwise: &str, answer: &str) -> Self {
+        let behind = answer.split_once("<Code>").map(|(_, behind)| behind);
+        let code = behind.and_then(|behind| behind.split_once("</Code>")).map(|(code, _)| code);
+        Self::Denied(code.unwrap_or(otherwise).to_owned())
+    }
 }
 
 /// A checkpoint to go on from.
@@ -71,20 +134,22 @@ pub struct Store {
 }
 
 impl Store {
-    /// A directory, which is made if it is not there, or a file:// URL.
+    /// A directory, which is made if it is not there, or a bucket. Of a bucket
+    /// nothing is asked yet.
     ///
     /// # Errors
-    /// When it is neither, or cannot be used.
-    pub fn open(location: &FilePath) -> Result<Self, Error> {
-        let text = location.to_string_lossy();
-        let directory = match text.split_once("://") {
-            Some(("file", path)) => FilePath::new(path),
-            Some(_) => return Err(Error::Unknown(text.to_string())),
-            None => location,
-        };
-        let failed = |source| Error::Directory { directory: text.to_string(), source };
-        std::fs::create_dir_all(directory).map_err(failed)?;
-        Self::over(Arc::new(LocalFileSystem::new_with_prefix(directory)?))
+    /// When it cannot be used.
+    pub fn open(location: impl Into<Location>) -> Result<Self, Error> {
+        let location = location.into();
+        let failed = |source| Error::Open { location: location.to_string(), source };
+        match &location {
+            Location::Directory(directory) => {
+                std::fs::create_dir_all(directory)
+                    .map_err(|source| Error::Directory { directory: location.to_string(), source })?;
+                Self::over(Arc::new(LocalFileSystem::new_with_prefix(directory).map_err(failed)?))
+            }
+            Location::Bucket(bucket) => Self::over(remote::open(bucket).map_err(failed)?),
+        }
     }
 
     /// Any store.
@@ -92,7 +157,7 @@ impl Store {
     /// # Errors
     /// When the system gives no runtime.
     pub fn over(objects: Arc<dyn ObjectStore>) -> Result<Self, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let name = format!("{:016x}", RandomState::new().hash_one(MANIFEST));
         Ok(Self { objects, runtime, name, count: AtomicU64::new(0) })
     }
@@ -110,14 +175,14 @@ impl Store {
         committed: i64,
     ) -> Result<Option<Found>, Error> {
         let place = place(identity, partition);
-        let Some(manifest) = self.get(&place, MANIFEST)? else { return Ok(None) };
+        let Some(manifest) = self.get(&place, MANIFEST, 0)? else { return Ok(None) };
         let manifest = Manifest::parse(&manifest)?;
         let chain = manifest.usable(identity, partition, lead_in, committed)?.to_vec();
         let mut parts = Vec::with_capacity(chain.len());
         for entry in &chain {
             let Entry { object, bytes: length, hash: known, .. } = entry;
             let damaged = |what: &str| Refusal::Damaged(format!("object `{object}` {what}"));
-            let bytes = self.get(&place, object)?.ok_or_else(|| damaged("is missing"))?;
+            let bytes = self.get(&place, object, *length)?.ok_or_else(|| damaged("is missing"))?;
             if bytes.len() as u64 != *length || hash(&bytes) != *known {
                 return Err(damaged("is not what was written").into());
             }
@@ -167,6 +232,23 @@ impl Store {
         Ok(needed)
     }
 
+    /// Takes the checkpoint of a partition away from whoever would go on from it;
+    /// whether there was one.
+    ///
+    /// # Errors
+    /// When it could not be removed.
+    pub fn disown(&self, identity: &Identity, partition: i32, wall: EventTime) -> Result<bool, Error> {
+        let place = place(identity, partition);
+        let Some(manifest) = self.get(&place, MANIFEST, 0)? else { return Ok(false) };
+        self.delete(&place, MANIFEST)?;
+        // A damaged one names nothing; its objects are strangers then.
+        let chain = Manifest::parse(&manifest).map_or_else(|_| Vec::new(), |manifest| manifest.chain);
+        if let Err(error) = self.remove_unreachable(&place, &chain, &[], wall) {
+            tracing::debug!("old checkpoints could not be removed: {error}");
+        }
+        Ok(true)
+    }
+
     fn remove_unreachable(
         &self,
         place: &Path,
@@ -174,7 +256,7 @@ impl Store {
         needed: &[Entry],
         wall: EventTime,
     ) -> Result<(), Error> {
-        let listed = self.runtime.block_on(self.objects.list_with_delimiter(Some(place)))?;
+        let listed = self.wait(0, self.objects.list_with_delimiter(Some(place)))?;
         let named = |meta: &object_store::ObjectMeta| {
             let name = meta.location.filename().filter(|name| *name != MANIFEST)?;
             Some((name.to_owned(), meta.last_modified.timestamp_millis()))
@@ -183,25 +265,49 @@ impl Store {
         let own =
             |name: &str| name.starts_with(&self.name) || before.iter().any(|entry| entry.object == name);
         for name in manifest::unreachable(&found, needed, own, wall.minus(STRANGERS).millis()) {
-            self.runtime.block_on(self.objects.delete(&place.clone().join(name)))?;
+            self.delete(place, name)?;
         }
         Ok(())
     }
 
-    fn get(&self, place: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    /// An object of about so many bytes, if there is one.
+    fn get(&self, place: &Path, name: &str, length: u64) -> Result<Option<Vec<u8>>, Error> {
         let location = place.clone().join(name);
         let read = async { self.objects.get(&location).await?.bytes().await };
-        match self.runtime.block_on(read) {
+        match self.wait(length, read) {
             Ok(bytes) => Ok(Some(bytes.to_vec())),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(Error::Store(object_store::Error::NotFound { .. })) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
     fn put(&self, place: &Path, name: &str, bytes: Vec<u8>) -> Result<(), Error> {
         let location = place.clone().join(name);
-        self.runtime.block_on(self.objects.put(&location, PutPayload::from(bytes)))?;
+        let length = bytes.len() as u64;
+        self.wait(length, self.objects.put(&location, PutPayload::from(bytes)))?;
         Ok(())
+    }
+
+    /// Deletes what may be gone already.
+    fn delete(&self, place: &Path, name: &str) -> Result<(), Error> {
+        let location = place.clone().join(name);
+        match self.wait(0, self.objects.delete(&location)) {
+            Err(Error::Store(object_store::Error::NotFound { .. })) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Waits for a request with so many bytes.
+    fn wait<T>(
+        &self,
+        bytes: u64,
+        request: impl Future<Output = Result<T, object_store::Error>>,
+    ) -> Result<T, Error> {
+        let within = ANSWER + Duration::from_secs(bytes / BYTES_PER_SECOND);
+        match self.runtime.block_on(async { tokio::time::timeout(within, request).await }) {
+            Ok(done) => done.map_err(Error::of),
+            Err(_) => Err(Error::Silent(within)),
+        }
     }
 }
 

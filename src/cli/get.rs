@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::job::{Job, Scope};
 use crate::config::{Config, Flags, SchemaSource};
 use crate::error::{Problem, Problems};
-use crate::sink::encode::{AS_OF, COMPUTED_AT, KeyTemplate};
+use crate::sink::encode::{AS_OF, COMPUTED_AT, KeyTemplate, WARMING};
 use crate::sink::redis::RedisSink;
 use crate::time::{Clock, EventTime, SystemClock, duration_text};
 use crate::view::FeatureView;
@@ -171,9 +171,12 @@ fn in_view_order(mut fields: Vec<(String, String)>, output: &Output<'_>) -> Vec<
     fields
 }
 
+/// The fields that are no features.
+const BOOKKEEPING: [&str; 3] = [AS_OF, COMPUTED_AT, WARMING];
+
 /// A hash as a table of two columns.
 fn as_text(found: &Found) -> String {
-    let features = || found.fields.iter().filter(|(name, _)| *name != AS_OF && *name != COMPUTED_AT);
+    let features = || found.fields.iter().filter(|(name, _)| !BOOKKEEPING.contains(&name.as_str()));
     let mut rows: Vec<(&str, String)> =
         features().map(|(name, value)| (name.as_str(), value.clone())).collect();
     let time = |field: &str| {
@@ -182,6 +185,9 @@ fn as_text(found: &Found) -> String {
     };
     rows.extend(time(AS_OF).map(|time| ("as of", time)));
     rows.extend(time(COMPUTED_AT).map(|time| ("computed at", time)));
+    if found.fields.iter().any(|(name, _)| name == WARMING) {
+        rows.push(("warming", "events are missing in its windows".to_owned()));
+    }
     rows.push(("expires in", found.ttl_ms.map_or_else(|| "never".to_owned(), remaining)));
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let mut text = format!("{}  {}\n", found.view, found.redis_key);
@@ -283,6 +289,7 @@ mod tests {
             pair("long_name", "x"),
             pair("a", "1"),
             pair("_computed_at", "1700000000123"),
+            pair("_warming", "true"),
         ];
         let (int, text) = (DataType::Int64, DataType::Utf8);
         let output = Some(vec![("long_name", &text), ("b", &int)]);
@@ -292,7 +299,7 @@ mod tests {
         assert_eq!(
             as_text(&found),
             "v  features:e:k:v\n  long_name    x\n  b            2\n  a            1\n  as of        2023-11-14T22:13:20.000Z\n  \
-             computed at  2023-11-14T22:13:20.123Z\n  expires in   1m1s\n"
+             computed at  2023-11-14T22:13:20.123Z\n  warming      events are missing in its windows\n  expires in   1m1s\n"
         );
     }
 }

@@ -1,6 +1,7 @@
 //! From a checked configuration to the parts of a run. Everything wrong with
 //! schemas and views is collected here and shown together.
 
+mod shares;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 
+use crate::cli::properties;
 use crate::clock;
 use crate::config::{
     Config, DeadLetters as DeadLettersTo, Flags, NullAs, RedisMode, SchemaSource, StreamConfig,
@@ -21,10 +23,9 @@ use crate::schema::writers::Writers;
 use crate::schema::{Cached, Directory, Registry, Schemas};
 use crate::sink::dead_letter::{DeadLetters, FileDeadLetters, KafkaDeadLetters, KafkaOptions};
 use crate::sink::encode::{self, Encoder, KeyTemplate};
-use crate::sink::redis::{Guard, Mode, Options as RedisOptions, RedisSink};
+use crate::sink::redis::{Guard, Mode, Options as RedisOptions, RedisSink, SetBy};
 use crate::telemetry;
 use crate::time::{Clock, Span};
-use crate::view::plan::session;
 use crate::view::{FeatureView, Sharding, Stream, Streams};
 
 use views::{plan_views, read_views, view_files};
@@ -63,6 +64,19 @@ impl Job {
     /// # Errors
     /// [`Problems`] with everything that is wrong, or what the registry says.
     pub fn from_flags(flags: &Flags, scope: Scope<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let (job, problems) = Self::inspect(flags, scope, clock)?;
+        problems.into_result(job).map_err(Into::into)
+    }
+
+    /// The same, going on where something is wrong: with the views that can be planned.
+    ///
+    /// # Errors
+    /// What the registry says.
+    pub fn inspect(
+        flags: &Flags,
+        scope: Scope<'_>,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<(Self, Problems)> {
         let (config, problems) = Config::inspect(flags);
         if problems.0.is_empty() {
             telemetry::log::init(config.log_format).map_err(anyhow::Error::msg)?;
@@ -75,7 +89,8 @@ impl Job {
     /// # Errors
     /// [`Problems`] with everything that is wrong, or what the registry says.
     pub fn load(config: Config, scope: Scope<'_>, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
-        Self::load_beside(config, Problems::default(), scope, clock)
+        let (job, problems) = Self::load_beside(config, Problems::default(), scope, clock)?;
+        problems.into_result(job).map_err(Into::into)
     }
 
     /// Loads schemas and views, to tell what is wrong with them beside what is
@@ -85,8 +100,10 @@ impl Job {
         problems: Problems,
         scope: Scope<'_>,
         clock: &Arc<dyn Clock>,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<(Self, Problems)> {
         let Problems(mut problems) = problems;
+        let given = config.kafka.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        problems.extend(properties::problems(given));
         let (mut directory, unreadable) = Directory::inspect(&config.schema_dir);
         problems.extend(unreadable.0);
         let registry: Option<Arc<Mutex<dyn Schemas>>> = match &config.registry {
@@ -153,17 +170,19 @@ impl Job {
             None => view_files(&config.sql_dir, scope.shipped_views, &mut problems),
         };
         let known: Vec<StreamId> = schemas.keys().copied().collect();
+        let before = problems.len();
         let views = plan_views(&streams, &known, &unchecked, &files, scope.views, &mut problems)?;
+        let are_planned = problems.len() == before;
         let notes = directory.notes().to_vec();
         let writers = Writers::try_new(directory.schemas().map(|(_, schema)| schema), ids, registry)?;
         let views = views.into_iter().map(Arc::new).collect();
         let job = Self { config, streams, views, notes, schemas, writers };
-        for view in &job.views {
+        for view in job.views.iter().filter(|_| are_planned) {
             if let Err(problem) = job.encoder(view) {
                 problems.push(problem);
             }
         }
-        Problems(problems).into_result(job).map_err(Into::into)
+        Ok((job, Problems(problems)))
     }
 
     /// The schema of a stream, as its owner wrote it.
@@ -240,7 +259,7 @@ impl Job {
             views,
             writers: self.writers.clone(),
             clock: self.clock_options(),
-            session: session(),
+            session: self.session()?,
             reference_only,
         })?)
     }
@@ -284,6 +303,7 @@ impl Job {
             connect_timeout: redis.connect_timeout,
             response_timeout: redis.response_timeout,
             guard: Guard::None,
+            set_by: if redis.restores { SetBy::Restore } else { SetBy::Hset },
         }
     }
 

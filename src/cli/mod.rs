@@ -9,6 +9,7 @@ mod get;
 mod health;
 pub mod job;
 mod preview;
+mod properties;
 mod replay;
 mod run;
 mod signals;
@@ -128,6 +129,11 @@ fn told(cause: &(dyn Error + 'static)) -> String {
 
 /// What a person can do about an error of the world outside.
 fn hint(error: &anyhow::Error) -> Option<&'static str> {
+    if let Some(crate::pipeline::Error::Memory(_)) = error.downcast_ref() {
+        return Some(
+            "raise `memory_limit`, shorten the windows of the views that hold most, or spread the partitions over more processes",
+        );
+    }
     error.chain().find_map(|cause| match cause.downcast_ref::<crate::source::Error>()? {
         crate::source::Error::NotAlone { .. } => Some(
             "repartition the topic by the view's key, or run this view alone: in a consumer group of its own, with one process",

@@ -25,7 +25,7 @@ use crate::decode::framing::Framing;
 use crate::error::{Problem, Problems};
 use crate::frame::{FrameBatch, PartitionId};
 use crate::pipeline::publication::Publication;
-use crate::source::Assignment;
+use crate::source::{Assignment, Past};
 use crate::time::{Clock, EventTime, SystemClock};
 use crate::view::FeatureView;
 
@@ -101,13 +101,19 @@ pub(super) fn run(args: &PreviewArgs, stop: &AtomicBool) -> anyhow::Result<()> {
             read_from: 0,
             clock: None,
             publish_from: 0,
+            hold_until: 0,
             end: gathered.frames.get(stream).and_then(FrameBatch::next_offset).unwrap_or(0),
+            past: Past::Whole,
+            committed_past: Past::Whole,
         })
         .collect();
     worker.assign(&assignments)?;
     let frames: Vec<FrameBatch> = std::mem::take(&mut gathered.frames).into_values().collect();
     let publication = worker.turn(frames, &[], clock.now())?;
-    let rows = worker.rows(0, args.at)?;
+    let mut rows = worker.rows(0, args.at)?;
+    if rows.is_empty() {
+        rows.push(RecordBatch::new_empty(Arc::clone(&view.output)));
+    }
 
     let tally = Tally::of(&gathered, &publication, args.at);
     tell_rejected(&gathered, &publication, &files);

@@ -3,9 +3,10 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -82,7 +83,7 @@ pub(super) fn run(args: &ReplayArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     }
     let mut source = RangeSource::open(range::Options {
         brokers: job.brokers(),
-        properties: job.config.kafka.0.clone(),
+        properties: job.consumer_properties(),
         streams,
         from: args.from.clone(),
         to: args.to.clone(),
@@ -105,8 +106,11 @@ pub(super) fn run(args: &ReplayArgs, stop: &AtomicBool) -> anyhow::Result<()> {
         shutdown_timeout: job.config.shutdown_timeout,
     };
     let mut shown = Shown::new();
-    let done =
-        Pipeline::start(options, shared, crews)?.run(&mut source, stop, |progress| shown.show(progress))?;
+    let mut pipeline = Pipeline::start(options, shared, crews)?;
+    if let Some(limit) = job.memory_limit() {
+        pipeline = pipeline.with_memory_limit(limit);
+    }
+    let done = pipeline.run(&mut source, stop, |progress| shown.show(progress))?;
     shown.end();
     println!(
         "replayed {} events ({} to fill windows, {} rejected): {} feature values of {} entities{}",
@@ -117,6 +121,9 @@ pub(super) fn run(args: &ReplayArgs, stop: &AtomicBool) -> anyhow::Result<()> {
         done.entities(),
         if args.dry_run { ", nothing written" } else { "" },
     );
+    if stop.load(Ordering::Relaxed) {
+        bail!("interrupted before the end of the range");
+    }
     Ok(())
 }
 

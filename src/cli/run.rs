@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use tokio::net::TcpListener;
 
@@ -22,6 +22,7 @@ use crate::pipeline::checkpoints::{self, Checkpoints};
 use crate::pipeline::{Crew, Options, Pipeline, Progress, Shared};
 use crate::sink::Sink;
 use crate::source::kafka::{self, KafkaSource};
+use crate::source::reach::Reach;
 use crate::telemetry::{self, Health, Metrics};
 use crate::time::{Clock, SystemClock, duration_text};
 use crate::view::{FeatureView, Sharding, Streams};
@@ -31,10 +32,6 @@ Examples:
   windrow run --brokers kafka:9092 --redis-url redis://redis:6379
   windrow run --config windrow.toml --batch-interval 100ms
   windrow run --start-from earliest --until-caught-up          once over everything, then end";
-
-/// Bytes of events that wait for the next batch, at most: with a batch being
-/// computed, one that waits for its publisher and one being published, four times this.
-pub(super) const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// Options of `windrow run`.
 #[derive(Debug, Args)]
@@ -100,6 +97,9 @@ pub(super) fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<()> 
     if let Some(checkpoints) = checkpoints {
         pipeline = pipeline.with_checkpoints(checkpoints);
     }
+    if let Some(limit) = job.memory_limit() {
+        pipeline = pipeline.with_memory_limit(limit);
+    }
     let progress = pipeline.run(&mut source, stop, |progress| rebuilding.show(progress))?;
     tracing::info!(
         processed = progress.processed,
@@ -110,19 +110,22 @@ pub(super) fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<()> 
     );
     source.leave();
     runtime.shutdown_timeout(Duration::from_millis(200));
+    if args.until_caught_up && stop.load(Ordering::Relaxed) {
+        bail!("interrupted before it had caught up");
+    }
     Ok(())
 }
 
 /// Where state is kept across restarts, if anywhere.
 fn checkpoints(job: &Job) -> anyhow::Result<Option<Checkpoints>> {
-    let Some(directory) = &job.config.checkpoint_dir else { return Ok(None) };
+    let Some(location) = job.config.checkpoint_dir.clone() else { return Ok(None) };
     let decoded = |stream: StreamId| format!("{:?}", job.config.streams[stream.index()].decode());
     let options = checkpoints::Options {
         interval: job.config.checkpoint_interval,
         resumes: matches!(job.config.start_from, StartFrom::Committed),
         identities: checkpoint::identities(&job.config.group_id, &job.streams, &job.views, decoded),
     };
-    Ok(Some(Checkpoints::start(Store::open(directory)?, options, &job.streams)?))
+    Ok(Some(Checkpoints::start(Store::open(location)?, options, &job.streams)?))
 }
 
 /// How far windows are rebuilt, told now and then until they are.
@@ -195,7 +198,7 @@ pub(super) fn cadence(job: &Job) -> Cadence {
     Cadence {
         interval: job.config.batch_interval,
         max_events: job.config.max_batch_events,
-        max_bytes: MAX_BATCH_BYTES,
+        max_bytes: job.waiting_bytes(),
     }
 }
 
@@ -226,13 +229,18 @@ pub(super) fn source_options(job: &Job, until_caught_up: bool) -> kafka::Options
     kafka::Options {
         brokers: job.brokers(),
         group_id: job.config.group_id.clone(),
-        properties: job.config.kafka.0.clone(),
+        properties: job.consumer_properties(),
         topics: job.streams_read(),
         windows: job
             .streams_read()
             .into_iter()
             .map(|(stream, _)| (stream, longest_window(job, &job.streams.get(stream).name)))
             .collect(),
+        reach: Reach {
+            streams: Arc::clone(&job.streams),
+            views: job.views.clone(),
+            clock: job.clock_options(),
+        },
         start_from: match job.config.start_from {
             StartFrom::Earliest => kafka::StartFrom::Earliest,
             StartFrom::Latest => kafka::StartFrom::Latest,
@@ -241,10 +249,22 @@ pub(super) fn source_options(job: &Job, until_caught_up: bool) -> kafka::Options
         },
         whole_topics: whole_topics(&job.views, &job.streams),
         copartitioned: job.views.iter().any(|view| view.streams().len() > 1),
+        joined: joined(&job.views, &job.streams),
         until_caught_up,
         max_batch_events: job.config.max_batch_events,
-        max_batch_bytes: MAX_BATCH_BYTES,
+        max_batch_bytes: job.waiting_bytes(),
     }
+}
+
+/// Views whose streams meet partition by partition, with the topics of each.
+fn joined(views: &[Arc<FeatureView>], streams: &Streams) -> Vec<(String, Vec<String>)> {
+    let by_partition = views.iter().filter(|view| !matches!(view.sharding, Sharding::Single { .. }));
+    let several = by_partition.filter(|view| view.streams().len() > 1);
+    let with_topics = several.map(|view| {
+        let ids = view.streams().into_iter().filter_map(|stream| streams.id(stream));
+        (view.name.clone(), ids.map(|id| streams.get(id).topic.clone()).collect())
+    });
+    with_topics.collect()
 }
 
 /// Topics of which one process needs all partitions, and for which view.

@@ -110,8 +110,10 @@ impl PartitionClock {
 /// The silence of a partition, as its source reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Silence {
-    /// Whether everything in the log has been read.
+    /// Whether everything in the log has been read, and the clock may run on.
     pub caught_up: bool,
+    /// Whether everything in the log has been read.
+    pub drained: bool,
     /// How long ago the last event came (or the partition was assigned).
     pub since: Span,
 }
@@ -184,7 +186,8 @@ mod tests {
     #[test]
     fn a_silent_shard_runs_on_and_a_busy_or_lagging_one_does_not() {
         let clock = |time| PartitionClock::at(Some(EventTime(time)));
-        let silence = |caught_up, seconds| Silence { caught_up, since: Span::from_secs(seconds) };
+        let silence =
+            |caught_up, seconds| Silence { caught_up, drained: caught_up, since: Span::from_secs(seconds) };
         let now = |partitions: Vec<(PartitionClock, Silence)>| {
             shard_now(&OPTIONS, partitions).map(EventTime::micros)
         };

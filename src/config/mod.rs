@@ -36,10 +36,14 @@ pub use start::{NotAStart, StartFrom};
 pub use stores::{NullAs, RedisConfig, RedisMode, RegistryConfig};
 pub use streams::{DeadLetters, SchemaSource, StreamConfig};
 
+use crate::checkpoint::location::Location;
 use crate::error::{Problem, Problems};
 pub use crate::telemetry::log::Format as LogFormat;
+use crate::telemetry::resident_bytes;
 use tree::{Table, Value};
-use values::{Read, Scope, address, brokers, bytes, choice, count, duration, interval, path, text};
+use values::{
+    Read, Scope, address, brokers, bytes, choice, count, duration, interval, path, store_location, text,
+};
 
 /// Read when no other file is named, if it is there.
 pub const DEFAULT_FILE: &str = "windrow.toml";
@@ -85,10 +89,10 @@ pub struct Config {
     pub max_batch_events: usize,
     /// Worker threads.
     pub parallelism: usize,
-    /// Bytes of state above which reading pauses.
+    /// Bytes of resident memory at which reading pauses.
     pub memory_limit: Option<u64>,
     /// Where state is kept across restarts.
-    pub checkpoint_dir: Option<PathBuf>,
+    pub checkpoint_dir: Option<Location>,
     /// How often state is kept.
     pub checkpoint_interval: Duration,
     /// Longest time that ending may take.
@@ -154,7 +158,7 @@ impl Config {
             max_batch_events: top.required("max_batch_events", count(MOST_BATCH_EVENTS)),
             parallelism: top.required("parallelism", count(MOST_WORKERS)),
             memory_limit: top.optional("memory_limit", bytes),
-            checkpoint_dir: top.optional("checkpoint_dir", path),
+            checkpoint_dir: top.optional("checkpoint_dir", store_location),
             checkpoint_interval: top.required("checkpoint_interval", interval),
             shutdown_timeout: top.required("shutdown_timeout", duration),
             redis: stores::redis(&within("redis", "redis.")),
@@ -162,6 +166,10 @@ impl Config {
             log_format: top.required("log_format", choice(LOG_FORMATS)),
         };
         report_registry_needed(&config, problems);
+        if config.memory_limit.is_some() && resident_bytes().is_none() {
+            let problem = Problem::new("this system does not tell how much memory a process takes");
+            top.wrong("memory_limit", problem.hint("leave it out; it is read from /proc, as Linux has it"));
+        }
         config
     }
 }

@@ -35,6 +35,8 @@ pub struct RedisConfig {
     pub key_template: String,
     /// What becomes of a NULL feature.
     pub null: NullAs,
+    /// Whether a hash is set at once, by its dump.
+    pub restores: bool,
     /// Whether writes are tied to the shards' fences.
     pub fencing: bool,
 }
@@ -102,6 +104,9 @@ const MODES: &[(&str, ModeName)] =
 
 const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
 
+/// Whether by dumps.
+const SET_BY: &[(&str, bool)] = &[("hset", false), ("restore", true)];
+
 const NULLS: &[(&str, NullAs)] = &[("remove", NullAs::Removed), ("text", NullAs::Text)];
 
 /// Reads the `[redis]` table.
@@ -131,6 +136,7 @@ pub(super) fn redis(scope: &Scope<'_>) -> RedisConfig {
         response_timeout: scope.required("response_timeout", interval),
         key_template: scope.required("key_template", key_template),
         null: scope.required("null", choice(NULLS)),
+        restores: scope.required("set_by", choice(SET_BY)),
         fencing: scope.required("fencing", choice(SWITCH)),
     }
 }

@@ -101,40 +101,78 @@ pub(super) fn flatten(table: Table) -> Table {
     flat
 }
 
-/// Line and column, from 1, of a byte of a text.
-fn place_at(file: &str, text: &str, byte: usize) -> Place {
-    let before = text.get(..byte).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Place {
-        file: file.to_owned(),
-        line: Some(before.matches('\n').count() as u64 + 1),
-        column: Some(before[line_start..].chars().count() as u64 + 1),
+/// Where the bytes of a text stand. Each name has its place looked up, so the
+/// text must not be walked through for each.
+struct Places<'a> {
+    file: &'a str,
+    text: &'a str,
+    /// Where lines begin.
+    lines: Vec<usize>,
+    /// The characters before each stretch of [`STRETCH`] bytes.
+    characters: Vec<usize>,
+}
+
+/// Characters are counted within so many bytes at most.
+const STRETCH: usize = 512;
+
+impl<'a> Places<'a> {
+    fn new(file: &'a str, text: &'a str) -> Self {
+        let lines = text.match_indices('\n').map(|(at, _)| at + 1);
+        let counts = text.as_bytes().chunks(STRETCH).scan(0, |before, stretch| {
+            let here = *before;
+            *before += characters(stretch);
+            Some(here)
+        });
+        Self { file, text, lines: std::iter::once(0).chain(lines).collect(), characters: counts.collect() }
     }
+
+    /// Line and column, from 1, of a byte.
+    fn at(&self, byte: usize) -> Place {
+        let byte = if self.text.is_char_boundary(byte) { byte } else { self.text.len() };
+        let line = self.lines.partition_point(|begin| *begin <= byte);
+        let column = self.characters_before(byte) - self.characters_before(self.lines[line - 1]) + 1;
+        Place { file: self.file.to_owned(), line: Some(line as u64), column: Some(column as u64) }
+    }
+
+    fn characters_before(&self, byte: usize) -> usize {
+        let stretch = byte / STRETCH;
+        match self.characters.get(stretch) {
+            Some(before) => before + characters(&self.text.as_bytes()[stretch * STRETCH..byte]),
+            // The end of a text of whole stretches, or of none.
+            None => self.text.chars().count(),
+        }
+    }
+}
+
+/// How many characters begin in these bytes.
+fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0b1100_0000 != 0b1000_0000).count()
 }
 
 fn parse_toml(file: &str, text: &str) -> Result<Table, Vec<Problem>> {
     let (table, errors) = DeTable::parse_recoverable(text);
+    let places = Places::new(file, text);
     if errors.is_empty() {
-        return Ok(toml_table(file, text, table.get_ref()));
+        return Ok(toml_table(&places, table.get_ref()));
     }
     let problem = |error: toml::de::Error| {
-        let place = error.span().map_or_else(|| Place::file(file), |span| place_at(file, text, span.start));
+        let place = error.span().map_or_else(|| Place::file(file), |span| places.at(span.start));
         Problem::new(format!("this is not TOML: {}", error.message())).at(place)
     };
     Err(errors.into_iter().map(problem).collect())
 }
 
-fn toml_table(file: &str, text: &str, table: &DeTable<'_>) -> Table {
+fn toml_table(places: &Places<'_>, table: &DeTable<'_>) -> Table {
     table
         .iter()
         .map(|(name, value)| {
-            let place = place_at(file, text, name.span().start);
-            (name.get_ref().to_string(), Entry { value: toml_value(file, text, value.get_ref()), place })
+            let place = places.at(name.span().start);
+            (name.get_ref().to_string(), Entry { value: toml_value(places, value.get_ref()), place })
         })
         .collect()
 }
 
-fn toml_value(file: &str, text: &str, value: &DeValue<'_>) -> Value {
+fn toml_value(places: &Places<'_>, value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
@@ -149,9 +187,9 @@ fn toml_value(file: &str, text: &str, value: &DeValue<'_>) -> Value {
         DeValue::Boolean(flag) => Value::Bool(*flag),
         DeValue::Datetime(time) => Value::Text(time.to_string()),
         DeValue::Array(items) => {
-            Value::List(items.iter().map(|item| toml_value(file, text, item.get_ref())).collect())
+            Value::List(items.iter().map(|item| toml_value(places, item.get_ref())).collect())
         }
-        DeValue::Table(table) => Value::Table(toml_table(file, text, table)),
+        DeValue::Table(table) => Value::Table(toml_table(places, table)),
     }
 }
 
@@ -219,6 +257,22 @@ mod tests {
         assert_eq!(null.place.to_string(), "w.toml:3:3");
         let Value::Table(kafka) = table["kafka"].value.clone() else { panic!("no table") };
         assert_eq!(flatten(kafka)["a.b"].value, Value::Integer(16));
+    }
+
+    /// Whatever is in the text and however long it is: as if it was walked through.
+    #[test]
+    fn every_byte_has_its_place() {
+        let line = "é = \"€\"\n\n# 𝄞 a line that is longer than most others are\r\n";
+        for text in [String::new(), "x".repeat(STRETCH), "é".repeat(STRETCH), line.repeat(40)] {
+            let places = Places::new("w.toml", &text);
+            let (mut line, mut column) = (1, 1);
+            for (byte, character) in text.char_indices().chain([(text.len(), ' ')]) {
+                let expected = Place { file: "w.toml".to_owned(), line: Some(line), column: Some(column) };
+                assert_eq!(places.at(byte), expected, "byte {byte} of {}", text.len());
+                (line, column) = if character == '\n' { (line + 1, 1) } else { (line, column + 1) };
+            }
+            assert_eq!(places.at(text.len() + 1), places.at(text.len()));
+        }
     }
 
     #[test]

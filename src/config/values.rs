@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::options::option;
 use super::secret::{Secret, Url};
 use super::tree::{Entry, Table, Value};
+use crate::checkpoint::location::{self, Location};
 use crate::error::Problem;
 use crate::time::parse_duration;
 
@@ -226,6 +227,20 @@ pub(super) fn path(value: &Value) -> Read<PathBuf> {
     text(value).map(PathBuf::from)
 }
 
+/// A place for checkpoints.
+pub(super) fn store_location(value: &Value) -> Read<Location> {
+    text(value)?.parse().map_err(|error: location::Error| {
+        let problem = Problem::new(error.to_string());
+        match (&error, error.hint()) {
+            (location::Error::Scheme(given), _) => {
+                problem.valid("valid schemes, beside a directory", given, location::SCHEMES)
+            }
+            (_, Some(hint)) => problem.hint(hint),
+            _ => problem,
+        }
+    })
+}
+
 /// A file that is there.
 pub(super) fn existing_file(value: &Value) -> Read<PathBuf> {
     let file = path(value)?;
@@ -302,6 +317,22 @@ mod tests {
             "redis://a:1,redis://b:2",
             Some(vec![Url::new("redis://a:1"), Url::new("redis://b:2")]),
         );
+    }
+
+    #[test]
+    fn a_place_for_checkpoints_is_checked_without_a_network() {
+        let read = |text: &str| store_location(&Value::Text(text.into()));
+        for right in ["state", "/var/lib/windrow", "s3://bucket/windrow", "gs://bucket", "az://container/a"] {
+            assert_eq!(read(right).unwrap(), right.parse().unwrap(), "{right}");
+        }
+        let problem = read("s3a://bucket/windrow").unwrap_err().to_string();
+        let said = "checkpoints cannot be kept at an address that begins with `s3a://`\n  \
+                    valid schemes, beside a directory: abfs, abfss, az, file, gs, s3\nhint: did you mean `s3`?";
+        assert_eq!(problem, said);
+        let problem = read("s3://key:hunter2@bucket").unwrap_err().to_string();
+        assert!(problem.contains("hint: credentials come from the environment"), "{problem}");
+        assert!(!problem.contains("hunter2"), "{problem}");
+        assert!(read("").is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Bodies of one writer schema into Arrow, through arrow-avro: the only module
 //! that knows it.
 //!
-//! Four things about its decoder shape what is here.
+//! Five things about its decoder shape what is here.
 //!
 //! * A malformed body leaves columns of unequal length, so that the whole batch
 //!   fails to flush: after any failure the decoder is thrown away, and the good
@@ -13,6 +13,9 @@
 //! * A change of schema stops it in mid-batch: a decoder here has one writer.
 //! * Its string views lose their nulls, so that strings are decoded plainly; the
 //!   table's views are made of them afterwards, without copying text.
+//! * Of a text that is a UUID it makes 16 bytes, which equal no literal in SQL and
+//!   no message key, and it fails on a text that is none: schemas are handed to it
+//!   with such texts as plain ones.
 
 use std::ops::Range;
 
@@ -20,6 +23,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow_avro::reader::{Decoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
+use serde_json::Value;
 
 use super::extent;
 use super::framing::{CONFLUENT_HEADER, Writer};
@@ -66,8 +70,8 @@ impl BodyDecoder {
             Writer::Id(id) => (id, true),
             Writer::Fingerprint(_) | Writer::Stream => (OWN_ID, false),
         };
-        let writer = AvroSchema::new(writer.to_owned());
-        let reader = AvroSchema::new(reader.to_owned());
+        let writer = AvroSchema::new(with_plain_uuids(writer)?);
+        let reader = AvroSchema::new(with_plain_uuids(reader)?);
         let decoder = build(&writer, &reader, id)?;
         Ok(Self { writer, reader, id, framed, decoder, scratch: Vec::new() })
     }
@@ -197,6 +201,34 @@ impl BodyDecoder {
 
     fn restart(&mut self) {
         self.decoder = self.build();
+    }
+}
+
+/// The schema with texts that are UUIDs as plain texts.
+fn with_plain_uuids(avro: &str) -> Result<String, String> {
+    if !avro.contains("uuid") {
+        return Ok(avro.to_owned());
+    }
+    let mut schema: Value = serde_json::from_str(avro).map_err(|error| error.to_string())?;
+    make_uuids_plain(&mut schema);
+    Ok(schema.to_string())
+}
+
+fn make_uuids_plain(schema: &mut Value) {
+    match schema {
+        Value::Array(parts) => parts.iter_mut().for_each(make_uuids_plain),
+        Value::Object(object) => {
+            let is = |name: &str, wanted: &str| object.get(name).and_then(Value::as_str) == Some(wanted);
+            if is("type", "string") && is("logicalType", "uuid") {
+                object.remove("logicalType");
+            }
+            for inner in ["type", "items", "values", "fields"] {
+                if let Some(inner) = object.get_mut(inner) {
+                    make_uuids_plain(inner);
+                }
+            }
+        }
+        _ => {}
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod avro;
 mod extent;
+pub mod fingerprint;
 pub mod framing;
 pub mod reader;
 
@@ -373,7 +374,10 @@ impl StreamDecoder {
         let sampled: Vec<usize> = (0..rows.num_rows()).step_by(step).take(KEYS_SAMPLED).collect();
         let Some(column) = rows.column_by_name(&self.options.key) else { return Ok(0) };
         let picked: UInt32Array = sampled.iter().map(|row| u32::try_from(*row).unwrap_or(0)).collect();
-        let text = cast(&arrow::compute::take(column, &picked, None)?, &DataType::Utf8)?;
+        // A key that has no text, such as one of fixed bytes, is not compared.
+        let Ok(text) = cast(&arrow::compute::take(column, &picked, None)?, &DataType::Utf8) else {
+            return Ok(0);
+        };
         let text = text.as_string::<i32>();
         let mismatches = sampled.iter().enumerate().filter(|(at, row)| {
             let Some(key) = frames.get(frame_of_row[**row]).key else { return false };

@@ -8,9 +8,12 @@ use datafusion::common::Result;
 use datafusion::execution::SessionState;
 
 use super::Engine;
+use super::entities::Entities;
 use super::keyed::Keyed;
+use super::sweep::Sweep;
 use super::tiled::Tiled;
 use super::touched::{Outcome, Unusable};
+use crate::state::keys::Slot;
 use crate::time::EventTime;
 use crate::view::FeatureView;
 
@@ -81,11 +84,23 @@ impl ByEntity {
         }
     }
 
-    /// Has the next evaluation look at every entity.
-    pub fn touch_all(&mut self) {
+    /// Has the next evaluation look at these, as far as they are known.
+    pub fn touch(&mut self, slots: &[Slot]) {
+        self.entities_mut().touch_known(slots);
+    }
+
+    /// A sweep over every entity.
+    pub fn sweep(&self) -> Sweep {
         match self {
-            Self::Tiled(tiled) => tiled.touch_all(),
-            Self::Keyed(keyed) => keyed.touch_all(),
+            Self::Tiled(tiled) => Sweep::over(tiled.activity()),
+            Self::Keyed(keyed) => Sweep::over(keyed.activity()),
+        }
+    }
+
+    const fn entities_mut(&mut self) -> &mut Entities {
+        match self {
+            Self::Tiled(tiled) => tiled.entities_mut(),
+            Self::Keyed(keyed) => keyed.entities_mut(),
         }
     }
 
@@ -98,6 +113,24 @@ impl ByEntity {
             Self::Tiled(tiled) => tiled.evaluate(state, clock).await,
             Self::Keyed(keyed) => keyed.evaluate(state, clock).await,
         }
+    }
+
+    /// The same of so many of them at most, and how many are left, for the same
+    /// clock. To be repeated until none is.
+    ///
+    /// # Errors
+    /// When the view's SQL fails. What is to be evaluated stays so.
+    pub async fn evaluate_some(
+        &mut self,
+        state: &SessionState,
+        clock: EventTime,
+        most: usize,
+    ) -> Result<(Outcome, usize)> {
+        self.entities_mut().bound(most);
+        let outcome = self.evaluate(state, clock).await;
+        let entities = self.entities_mut();
+        entities.bound(usize::MAX);
+        Ok((outcome?, entities.waiting()))
     }
 
     /// Drops what no window holds any more.

@@ -6,13 +6,14 @@
 mod tests;
 mod touched;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 
 use crate::sink::Writes;
-use crate::sink::encode::{Digest, Encoder, Error, Nulls};
+use crate::sink::encode::{Digest, Encoder, Error, Mark, Nulls};
 use crate::state::keys::Seed;
 use crate::time::EventTime;
 
@@ -37,6 +38,8 @@ pub struct Published {
     key_bytes: usize,
     /// When hashes were last looked through for those to be renewed.
     swept_at: Option<EventTime>,
+    /// Rows that the last comparison left for the next ones to write again.
+    put_off: usize,
 }
 
 /// What a comparison came to.
@@ -61,10 +64,12 @@ pub struct Moment {
     pub wall: EventTime,
     /// How long a hash lives after its last write.
     pub ttl: Duration,
+    /// Whether hashes say that events are missing.
+    pub mark: Mark,
 }
 
 impl Published {
-    /// Takes the rows as those that the store has, as far as their keys go.
+    /// Takes the rows as those that the store has, or may have, as far as their keys go.
     ///
     /// # Errors
     /// Only of our own making.
@@ -73,7 +78,7 @@ impl Published {
         let mut key = Vec::new();
         for row in 0..rows.num_rows() {
             if bound.key(row, &mut key).is_some() {
-                let (digest, seen) = (Digest::default(), self.comparison);
+                let (digest, seen) = (bound.digest(row), self.comparison);
                 let hash = Hash { digest, written_at: wall, seen, is_trusted: false };
                 if self.hashes.insert(key.as_slice().into(), hash).is_none() {
                     self.key_bytes += key.len();
@@ -95,7 +100,27 @@ impl Published {
         moment: Moment,
         writes: &mut Writes,
     ) -> Result<Changes, Error> {
-        let mut changes = self.write_changed(encoder, rows, moment, writes)?;
+        self.compare_some(encoder, rows, usize::MAX, moment, writes)
+    }
+
+    /// The same, but of the rows that did not change and are only to be written
+    /// again at most so many, those first that were written last. The others wait
+    /// for the next comparisons: [`Published::waiting`].
+    ///
+    /// # Errors
+    /// Only of our own making.
+    pub fn compare_some(
+        &mut self,
+        encoder: &Encoder,
+        rows: &RecordBatch,
+        most_again: usize,
+        moment: Moment,
+        writes: &mut Writes,
+    ) -> Result<Changes, Error> {
+        let mut again = (most_again < usize::MAX).then(Vec::new);
+        let mut changes = self.write_changed(encoder, rows, moment, writes, again.as_mut())?;
+        let again = again.unwrap_or_default();
+        changes.written += self.write_again(encoder, rows, (again, most_again), moment, writes)?;
         let comparison = self.comparison;
         let mut freed = 0;
         self.hashes.retain(|key, hash| {
@@ -113,17 +138,19 @@ impl Published {
     }
 
     /// Appends the rows that differ from what was written, and marks all of
-    /// them as seen by this comparison.
+    /// them as seen by this comparison. Those that are only to be written again
+    /// go to `again` where that is given, with the time of their last write.
     fn write_changed(
         &mut self,
         encoder: &Encoder,
         rows: &RecordBatch,
         moment: Moment,
         writes: &mut Writes,
+        mut again: Option<&mut Vec<(EventTime, usize)>>,
     ) -> Result<Changes, Error> {
         self.comparison = self.comparison.wrapping_add(1);
         let mut changes = Changes::default();
-        let mut bound = encoder.bind(rows)?;
+        let mut bound = encoder.bind(rows)?.marked(moment.mark);
         let mut key = Vec::new();
         for row in 0..rows.num_rows() {
             if bound.key(row, &mut key).is_none() {
@@ -137,8 +164,11 @@ impl Published {
                     changes.skipped += 1;
                     continue;
                 }
-                Some(known) if known.is_trusted && known.digest == digest => {
+                Some(known) if known.digest == digest && (known.is_trusted || again.is_some()) => {
                     known.seen = hash.seen;
+                    if let Some(again) = again.as_mut().filter(|_| !known.is_trusted) {
+                        again.push((known.written_at, row));
+                    }
                     continue;
                 }
                 Some(known) => {
@@ -159,8 +189,44 @@ impl Published {
         Ok(changes)
     }
 
-    /// The store lost what was written: everything is written again at the
-    /// next comparison.
+    /// Appends rows that did not change and yet are to be written again: at most
+    /// so many, those first that were written last.
+    fn write_again(
+        &mut self,
+        encoder: &Encoder,
+        rows: &RecordBatch,
+        (mut again, most): (Vec<(EventTime, usize)>, usize),
+        moment: Moment,
+        writes: &mut Writes,
+    ) -> Result<u64, Error> {
+        self.put_off = again.len().saturating_sub(most);
+        if again.is_empty() {
+            return Ok(0);
+        }
+        again.sort_unstable_by_key(|(written_at, row)| (Reverse(*written_at), *row));
+        again.truncate(most);
+        let mut bound = encoder.bind(rows)?.marked(moment.mark);
+        let mut key = Vec::new();
+        for (_, row) in &again {
+            if bound.key(*row, &mut key).is_none() {
+                continue;
+            }
+            if let Some(known) = self.hashes.get_mut(key.as_slice()) {
+                known.is_trusted = true;
+                known.written_at = moment.wall;
+                bound.set(*row, Nulls::Unknown, moment.as_of.millis(), moment.wall.millis(), writes);
+            }
+        }
+        Ok(again.len() as u64)
+    }
+
+    /// Rows that are to be written again by the next comparisons.
+    pub const fn waiting(&self) -> usize {
+        self.put_off
+    }
+
+    /// The store lost what was written: everything is written again when it is
+    /// next compared.
     pub fn distrust(&mut self) {
         self.hashes.values_mut().for_each(|hash| hash.is_trusted = false);
     }

@@ -18,16 +18,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::compute::kernels::boolean::is_not_null;
-use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use datafusion::common::{Result, internal_datafusion_err, internal_err};
 use datafusion::execution::SessionState;
 
+use super::entities::Entities;
 use super::reference;
-use super::touched::{ENTITIES_AT_ONCE, Had, KeyColumns, Outcome, Touched, Unusable};
+use super::touched::{KeyColumns, Outcome, Unusable};
 use crate::decode::reader::{EVENT_TIME, OFFSET};
-use crate::state::keys::{Keys, Slot};
+use crate::state::keys::Slot;
 use crate::state::rows::Rows;
 use crate::time::EventTime;
 use crate::view::FeatureView;
@@ -49,9 +50,7 @@ struct Stream {
 struct Plan {
     view: Arc<FeatureView>,
     streams: Vec<Stream>,
-    keys: KeyColumns,
-    /// The output column that tells entities apart.
-    entity: usize,
+    keys: Arc<KeyColumns>,
     /// The stretches of event time between which edges lie.
     numbering: Numbering,
     /// What is inside of each edge.
@@ -62,13 +61,9 @@ struct Plan {
 pub struct Keyed {
     plan: Arc<Plan>,
 
-    entities: Keys,
+    entities: Entities,
     /// By stream.
     kept: Vec<Rows>,
-    touched: Touched,
-    /// The clock of the last evaluation.
-    evaluated_at: Option<EventTime>,
-    had: Had,
 }
 
 /// The events of some entities.
@@ -124,8 +119,7 @@ impl Keyed {
             streams: streams
                 .map(|(name, entity)| Stream::try_new(view, name, entity, &decoded(name)))
                 .collect::<Result<_>>()?,
-            keys: KeyColumns::try_new(view, keying.entity)?,
-            entity: keying.entity,
+            keys: Arc::new(KeyColumns::try_new(view, keying.entity)?),
             numbering,
             edges,
             view: Arc::clone(view),
@@ -142,13 +136,9 @@ impl Keyed {
     }
 
     fn of_plan(plan: Arc<Plan>) -> Result<Self> {
-        let key = plan.view.output.field(plan.entity).data_type();
         Ok(Self {
-            entities: Keys::try_new([key])?,
+            entities: Entities::try_new(&plan.keys)?,
             kept: plan.streams.iter().map(|_| Rows::default()).collect(),
-            touched: Touched::default(),
-            evaluated_at: None,
-            had: Had::default(),
             plan,
         })
     }
@@ -173,9 +163,9 @@ impl Keyed {
         let times = events.column(bound.event_time).as_primitive_opt::<TimestampMicrosecondType>();
         let times = times.ok_or_else(|| internal_datafusion_err!("stream `{stream}` has no event time"))?;
         let stretches: Vec<i64> = times.values().iter().map(|time| plan.numbering.number(*time)).collect();
-        let owners = self.entities.intern(&events.columns()[bound.entity..=bound.entity])?;
+        let owners = self.entities.keys_mut().intern(&events.columns()[bound.entity..=bound.entity])?;
         self.kept[position].append(partition, &events, &owners, &stretches)?;
-        self.touched.extend(owners);
+        self.entities.touch(owners);
         Ok(Unusable::default())
     }
 
@@ -187,12 +177,20 @@ impl Keyed {
                 kept.forget(partition, &mut lost);
             }
         }
-        self.touched.extend(lost);
+        self.entities.touch(lost);
     }
 
-    /// Has the next evaluation look at every entity.
-    pub fn touch_all(&mut self) {
-        self.touched.extend(self.entities.all());
+    /// The books of its entities.
+    pub const fn entities_mut(&mut self) -> &mut Entities {
+        &mut self.entities
+    }
+
+    /// Its entities, each with about the time of its newest event.
+    pub fn activity(&self) -> impl Iterator<Item = (i64, Slot)> {
+        self.entities.keys().all().map(move |slot| {
+            let newest = self.kept.iter().filter_map(|kept| kept.newest(slot)).max();
+            (newest.unwrap_or(i64::MIN), slot)
+        })
     }
 
     /// The rows of those entities for which something happened since the last
@@ -202,26 +200,17 @@ impl Keyed {
     /// When the view's SQL fails. What is to be evaluated stays so.
     pub async fn evaluate(&mut self, state: &SessionState, clock: EventTime) -> Result<Outcome> {
         self.touch_crossed(clock);
+        self.entities.sort();
         let plan = Arc::clone(&self.plan);
         let mut rows = Vec::new();
-        for slots in self.touched.slots().chunks(ENTITIES_AT_ONCE) {
+        for slots in self.entities.stretches() {
             let batches = self.kept.iter().map(|kept| kept.gather(slots));
             let batches = batches.collect::<Result<Vec<_>, _>>()?;
             let gathered = Gathered { plan: &plan, batches };
             rows.push(reference::evaluate(state, &plan.view, clock, &gathered).await?);
         }
-        let schema = rows.first().map_or_else(|| Arc::clone(&plan.view.output), |rows| rows.schema());
-        let rows = concat_batches(&schema, &rows)?;
-        let touched = self.had.looked_at(&plan.keys, &self.entities, self.touched.slots(), &rows)?;
-        // From here on nothing can fail: the evaluation counts.
-        self.evaluated_at = Some(clock);
-        for slot in self.touched.take() {
-            if self.kept.iter().all(|kept| kept.is_free(slot)) {
-                self.entities.remove(slot);
-                self.had.forget(slot);
-            }
-        }
-        Ok(Outcome { rows, touched })
+        let kept = &self.kept;
+        self.entities.evaluated(clock, &rows, |slot| kept.iter().all(|kept| kept.is_free(slot)))
     }
 
     /// Drops what no window holds any more. The time of the events counts, not
@@ -237,7 +226,7 @@ impl Keyed {
             kept.drop_before(self.plan.numbering.number(after.saturating_add(1)), &mut emptied)?;
         }
         // They are looked at once more, and then forgotten.
-        self.touched.extend(emptied);
+        self.entities.touch(emptied);
         Ok(())
     }
 
@@ -259,18 +248,18 @@ impl Keyed {
     /// Bytes that all of it takes.
     pub fn bytes(&self) -> usize {
         let kept: usize = self.kept.iter().map(Rows::bytes).sum();
-        kept + self.entities.bytes() + self.touched.bytes() + self.had.bytes()
+        kept + self.entities.bytes()
     }
 
     /// Entities with an event that some edge has passed since the last evaluation.
     fn touch_crossed(&mut self, clock: EventTime) {
-        let Some(before) = self.evaluated_at.filter(|before| *before != clock) else { return };
+        let Some(before) = self.entities.evaluated_before(clock) else { return };
         let mut crossed: Vec<Slot> = Vec::new();
         for edge in &self.plan.edges {
             for stretches in edge.crossed(before, clock) {
                 self.kept.iter().for_each(|kept| kept.find(&stretches, &mut crossed));
             }
         }
-        self.touched.extend(crossed);
+        self.entities.touch_crossed(crossed);
     }
 }

@@ -8,8 +8,10 @@
 
 pub mod by_entity;
 pub mod changes;
+mod entities;
 pub mod keyed;
 pub mod reference;
+pub mod sweep;
 pub mod tiled;
 pub mod touched;
 

@@ -20,13 +20,13 @@ mod rest;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::SessionState;
 
-use super::touched::{ENTITIES_AT_ONCE, Had, KeyColumns, Outcome, Touched, Unusable};
-use crate::state::keys::Keys;
+use super::entities::Entities;
+use super::touched::{KeyColumns, Outcome, Unusable};
+use crate::state::keys::Slot;
 use crate::state::saved::SavedPane;
 use crate::time::EventTime;
 use crate::view::FeatureView;
@@ -39,22 +39,16 @@ struct Plan {
     view: Arc<FeatureView>,
     leaves: Vec<BoundLeaf>,
     rest: Rest,
-    /// The output column that tells entities apart.
-    entity: usize,
-    keys: KeyColumns,
+    keys: Arc<KeyColumns>,
 }
 
 /// A view's shard, evaluated from tiles.
 pub struct Tiled {
     plan: Arc<Plan>,
 
-    entities: Keys,
+    entities: Entities,
     /// By leaf.
     kept: Vec<Kept>,
-    touched: Touched,
-    /// The clock of the last evaluation.
-    evaluated_at: Option<EventTime>,
-    had: Had,
 }
 
 impl Tiled {
@@ -73,8 +67,7 @@ impl Tiled {
             view: Arc::clone(view),
             leaves: tiling.leaves.iter().map(bind).collect::<Result<_>>()?,
             rest: Rest::try_new(state, tiling).await?,
-            entity: tiling.entity,
-            keys: KeyColumns::try_new(view, tiling.entity)?,
+            keys: Arc::new(KeyColumns::try_new(view, tiling.entity)?),
         };
         Self::of_plan(Arc::new(plan))
     }
@@ -88,13 +81,9 @@ impl Tiled {
     }
 
     fn of_plan(plan: Arc<Plan>) -> Result<Self> {
-        let key = plan.view.output.field(plan.entity).data_type();
         Ok(Self {
-            entities: Keys::try_new([key])?,
+            entities: Entities::try_new(&plan.keys)?,
             kept: plan.leaves.iter().map(BoundLeaf::empty).collect::<Result<_>>()?,
-            touched: Touched::default(),
-            evaluated_at: None,
-            had: Had::default(),
             plan,
         })
     }
@@ -146,10 +135,10 @@ impl Tiled {
         let mut touched = Vec::new();
         for ((position, taken), fresh) in taken.iter().zip(&fresh) {
             let kept = &mut self.kept[*position];
-            let entities = &mut self.entities;
+            let entities = self.entities.keys_mut();
             plan.leaves[*position].place(kept, partition, taken, fresh, entities, &mut touched)?;
         }
-        self.touched.extend(touched);
+        self.entities.touch(touched);
         Ok(())
     }
 
@@ -162,7 +151,7 @@ impl Tiled {
         let mut saved = Vec::new();
         for (number, (leaf, kept)) in self.plan.leaves.iter().zip(&mut self.kept).enumerate() {
             if leaf.stream == stream {
-                saved.extend(kept.save(number, partition, &self.entities, all)?);
+                saved.extend(kept.save(number, partition, self.entities.keys(), all)?);
             }
         }
         Ok(saved)
@@ -177,10 +166,11 @@ impl Tiled {
         let plan = Arc::clone(&self.plan);
         let mut touched = Vec::new();
         let mut loaded = Ok(());
+        let entities = self.entities.keys_mut();
         for pane in saved {
             let leaf = plan.leaves.get(pane.leaf).filter(|leaf| leaf.stream == stream);
             loaded = match leaf.zip(self.kept.get_mut(pane.leaf)) {
-                Some((leaf, kept)) => leaf.load(kept, partition, pane, &mut self.entities, &mut touched),
+                Some((leaf, kept)) => leaf.load(kept, partition, pane, entities, &mut touched),
                 None => internal_err!("a view has no leaf {} over stream `{stream}`", pane.leaf),
             };
             if loaded.is_err() {
@@ -188,7 +178,7 @@ impl Tiled {
             }
         }
         // Also when it failed: what has nothing is forgotten once it was looked at.
-        self.touched.extend(touched);
+        self.entities.touch(touched);
         loaded
     }
 
@@ -200,12 +190,21 @@ impl Tiled {
                 kept.forget(partition, &mut lost);
             }
         }
-        self.touched.extend(lost);
+        self.entities.touch(lost);
     }
 
-    /// Has the next evaluation look at every entity.
-    pub fn touch_all(&mut self) {
-        self.touched.extend(self.entities.all());
+    /// The books of its entities.
+    pub const fn entities_mut(&mut self) -> &mut Entities {
+        &mut self.entities
+    }
+
+    /// Its entities, each with about the time of its newest event.
+    pub fn activity(&self) -> impl Iterator<Item = (i64, Slot)> {
+        self.entities.keys().all().map(move |slot| {
+            let leaves = self.plan.leaves.iter().zip(&self.kept);
+            let newest = leaves.filter_map(|(leaf, kept)| leaf.newest(kept, slot)).max();
+            (newest.map_or(i64::MIN, EventTime::micros), slot)
+        })
     }
 
     /// The rows of those entities for which something happened since the last
@@ -215,29 +214,21 @@ impl Tiled {
     /// When the view's SQL fails. What is to be evaluated stays so.
     pub async fn evaluate(&mut self, state: &SessionState, clock: EventTime) -> Result<Outcome> {
         self.touch_crossed(clock);
-        self.touched.sort();
+        self.entities.sort();
         let plan = Arc::clone(&self.plan);
         let mut rows = Vec::new();
-        for slots in self.touched.slots().chunks(ENTITIES_AT_ONCE) {
-            let output =
-                |(leaf, kept): (&BoundLeaf, &mut Kept)| leaf.output(kept, &self.entities, slots, clock);
+        for slots in self.entities.stretches() {
+            let keys = self.entities.keys();
+            let output = |(leaf, kept): (&BoundLeaf, &mut Kept)| leaf.output(kept, keys, slots, clock);
             let leaves = plan.leaves.iter().zip(&mut self.kept).map(output).collect::<Result<Vec<_>>>()?;
             rows.push(plan.rest.run(state, &plan.view, clock, &leaves).await?);
         }
-        let schema = rows.first().map_or_else(|| Arc::clone(&plan.view.output), |rows| rows.schema());
-        let rows = concat_batches(&schema, &rows)?;
-        let touched = self.had.looked_at(&plan.keys, &self.entities, self.touched.slots(), &rows)?;
-        // From here on nothing can fail: the evaluation counts.
-        self.evaluated_at = Some(clock);
-        for slot in self.touched.take() {
+        let kept = &mut self.kept;
+        self.entities.evaluated(clock, &rows, |slot| {
             // Each of them has to be tidied, whether there is something in another or not.
-            let free = self.kept.iter_mut().filter_map(|kept| kept.tidy(slot).then_some(())).count();
-            if free == self.kept.len() {
-                self.entities.remove(slot);
-                self.had.forget(slot);
-            }
-        }
-        Ok(Outcome { rows, touched })
+            let free = kept.iter_mut().filter_map(|kept| kept.tidy(slot).then_some(())).count();
+            free == kept.len()
+        })
     }
 
     /// Drops what no window holds any more. The time of the events counts, not
@@ -251,7 +242,7 @@ impl Tiled {
             leaf.advance(kept, clock, &mut emptied)?;
         }
         // They are looked at once more, and then forgotten.
-        self.touched.extend(emptied);
+        self.entities.touch(emptied);
         Ok(())
     }
 
@@ -273,17 +264,16 @@ impl Tiled {
     /// Bytes that all of it takes.
     pub fn bytes(&self) -> usize {
         let kept: usize = self.kept.iter().map(Kept::bytes).sum();
-        kept + self.entities.bytes() + self.touched.bytes() + self.had.bytes()
+        kept + self.entities.bytes()
     }
 
     /// Entities with a tile that some edge has passed since the last evaluation.
     fn touch_crossed(&mut self, clock: EventTime) {
-        let Some(before) = self.evaluated_at.filter(|before| *before != clock) else { return };
+        let Some(before) = self.entities.evaluated_before(clock) else { return };
         let mut crossed = Vec::new();
         for (leaf, kept) in self.plan.leaves.iter().zip(&self.kept) {
             leaf.crossed(kept, before, clock, &mut crossed);
         }
-        let entities = &self.entities;
-        self.touched.extend(crossed.into_iter().filter(|slot| entities.is_known(*slot)));
+        self.entities.touch_crossed(crossed);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::{DataFusionError, Result};
 
@@ -67,17 +67,24 @@ impl Touched {
         &self.slots
     }
 
+    /// The first of them, at most so many.
+    pub fn first(&self, most: usize) -> &[Slot] {
+        &self.slots[..most.min(self.slots.len())]
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// All of them, which are none any more.
-    pub fn take(&mut self) -> Vec<Slot> {
-        for slot in &self.slots {
+    /// The first of them, at most so many, which are none any more.
+    pub fn take(&mut self, most: usize) -> Vec<Slot> {
+        let rest = self.slots.split_off(most.min(self.slots.len()));
+        let taken = std::mem::replace(&mut self.slots, rest);
+        for slot in &taken {
             self.marks[*slot as usize] = false;
         }
-        std::mem::take(&mut self.slots)
+        taken
     }
 
     /// Bytes that this takes.
@@ -94,7 +101,9 @@ pub struct KeyColumns {
     key: Vec<usize>,
     /// The one that tells entities apart.
     entity: usize,
-    /// The output's columns, each of them nullable.
+    /// The output's columns.
+    output: SchemaRef,
+    /// The same, each of them nullable.
     nullable: SchemaRef,
     /// Turns keys of several columns into bytes and back; `None` when the entity is the whole key.
     converter: Option<RowConverter>,
@@ -114,7 +123,18 @@ impl KeyColumns {
         } else {
             None
         };
-        Ok(Self { key: view.key.clone(), entity, nullable: Arc::new(Schema::new(nullable)), converter })
+        let (output, nullable) = (Arc::clone(&view.output), Arc::new(Schema::new(nullable)));
+        Ok(Self { key: view.key.clone(), entity, output, nullable, converter })
+    }
+
+    /// The output's columns.
+    pub fn output(&self) -> SchemaRef {
+        Arc::clone(&self.output)
+    }
+
+    /// The type of what tells entities apart.
+    pub fn entity_type(&self) -> &DataType {
+        self.output.field(self.entity).data_type()
     }
 }
 

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 
 use apache_avro::Schema;
-use apache_avro::headers::{HeaderBuilder, RabinFingerprintHeader};
 use apache_avro::schema::NamesRef;
 use rand::RngExt;
 use serde::Serialize;
@@ -12,6 +11,7 @@ use serde::Serialize;
 use super::population::{Random, pick};
 use super::record::{Click, Device, Transaction, TransactionV1};
 use super::{Error, Framing, SchemaIds};
+use crate::decode::fingerprint::fingerprints;
 use crate::schema::shipped::{CLICKS_V1, DEVICES_V1, TRANSACTIONS_V1, TRANSACTIONS_V2};
 
 /// Writes the values of one schema.
@@ -31,7 +31,10 @@ impl Writer {
                 header.extend_from_slice(&id(ids).to_be_bytes());
                 header
             }
-            Framing::SingleObject => RabinFingerprintHeader::from_schema(&schema).build_header(),
+            Framing::SingleObject => {
+                let [fingerprint, _] = fingerprints(text)?;
+                [vec![0xC3, 0x01], fingerprint.to_le_bytes().to_vec()].concat()
+            }
             Framing::Bare => Vec::new(),
         };
         Ok(Self { header, schema, names: HashMap::new() })

@@ -4,11 +4,11 @@
 use std::collections::{HashMap, HashSet};
 
 use apache_avro::Schema;
-use apache_avro::headers::{HeaderBuilder, RabinFingerprintHeader};
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 
 use super::*;
+use crate::decode::fingerprint::fingerprints;
 use crate::schema::shipped::{CLICKS_V1, DEVICES_V1, TRANSACTIONS_V1, TRANSACTIONS_V2};
 
 const START_MS: i64 = 1_750_000_000_000;
@@ -32,7 +32,10 @@ fn schemas(framing: Framing) -> Vec<(Vec<u8>, Schema)> {
             let schema = Schema::parse_str(text).unwrap();
             let header = match framing {
                 Framing::Confluent { .. } => [vec![0], id.to_be_bytes().to_vec()].concat(),
-                Framing::SingleObject => RabinFingerprintHeader::from_schema(&schema).build_header(),
+                Framing::SingleObject => {
+                    let [fingerprint, _] = fingerprints(text).unwrap();
+                    [vec![0xC3, 0x01], fingerprint.to_le_bytes().to_vec()].concat()
+                }
                 Framing::Bare => Vec::new(),
             };
             (header, schema)

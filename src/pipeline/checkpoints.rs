@@ -13,17 +13,21 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+use super::courses::Courses;
 use super::crew::{Order, Snapshot};
 use super::{Error, Pipeline, worker_of};
 use crate::checkpoint::Identity;
-use crate::checkpoint::manifest::{Entry, wants_whole};
-use crate::checkpoint::store::{Found, Store};
+use crate::checkpoint::store::{self, Found, Store, Trouble};
 use crate::checkpoint::writer::{Job, Writer};
 use crate::frame::{PartitionId, StreamId};
-use crate::source::{Assignment, Commit, Source};
+use crate::source::{Assignment, Source};
 use crate::telemetry::Metrics;
 use crate::time::EventTime;
 use crate::view::Streams;
+
+/// A store that failed the last time is waited for no longer than this when
+/// partitions are given up.
+const TROUBLED: Duration = Duration::from_secs(2);
 
 /// How checkpoints are kept.
 #[derive(Debug, Clone)]
@@ -37,33 +41,18 @@ pub struct Options {
     pub identities: BTreeMap<StreamId, Result<Identity, String>>,
 }
 
-/// A partition that is saved now and then.
-#[derive(Debug)]
-struct Course {
-    due: Instant,
-    /// The last position saved.
-    position: Option<i64>,
-    /// The objects that there are.
-    chain: Vec<Entry>,
-    /// What changed since the last of them is not known.
-    whole: bool,
-}
-
 /// Checkpoints, as the loop sees them.
 pub struct Checkpoints {
-    interval: Duration,
     resumes: bool,
     identities: BTreeMap<StreamId, Arc<Identity>>,
     store: Arc<Store>,
     writer: Writer,
     snapshots: (Sender<Snapshot>, Receiver<Snapshot>),
 
-    courses: BTreeMap<PartitionId, Course>,
-    /// What is on its way.
-    busy: Option<PartitionId>,
-    /// The partition was taken anew since: nothing is to be added to what is on its way.
-    void: bool,
+    courses: Courses,
     newest: Option<Instant>,
+    /// What is wrong with the store, and has been said.
+    trouble: Option<Trouble>,
 }
 
 impl Checkpoints {
@@ -86,70 +75,49 @@ impl Checkpoints {
         }
         let store = Arc::new(store);
         Ok(Self {
-            interval: options.interval,
             resumes: options.resumes,
             identities,
             writer: Writer::start(Arc::clone(&store))?,
             store,
             snapshots: channel(),
-            courses: BTreeMap::new(),
-            busy: None,
-            void: false,
+            courses: Courses::new(options.interval),
             newest: None,
+            trouble: None,
         })
     }
 
-    /// A partition was given; `place` of so many, which are not all saved at once.
-    fn begin(&mut self, partition: PartitionId, place: usize, of: usize) {
-        self.void |= self.busy == Some(partition);
-        let share = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let due = Instant::now() + self.interval * share(place + 1) / share(of.max(1));
-        self.courses.insert(partition, Course { due, position: None, chain: Vec::new(), whole: true });
-    }
-
-    /// What a partition can go on from; why it cannot is said.
-    fn find(&self, without: &Assignment, topic: &str) -> Option<Found> {
+    /// What a partition can go on from; why it cannot is said. A store that fails
+    /// is asked once: the next partition would wait as long for the same answer.
+    fn find(&mut self, without: &Assignment, topic: &str, asked_in_vain: &mut bool) -> Option<Found> {
         let id = without.partition;
         let identity = self.identities.get(&id.stream)?;
+        if *asked_in_vain {
+            refused(without, topic, "the checkpoint store was not asked again");
+            return None;
+        }
         match self.store.read(identity, id.partition, without.read_from, without.publish_from) {
             Ok(found) => found,
             Err(error) => {
-                refused(without, topic, &error.to_string());
+                refused(without, topic, &told(&error));
+                if let Some(trouble) = error.trouble() {
+                    *asked_in_vain = true;
+                    self.trouble = Some(trouble);
+                }
                 None
             }
         }
     }
 
-    /// The partition to be saved next, if one is due, and whether all of it.
-    fn next(
-        &self,
-        now: Instant,
-        only: Option<&[PartitionId]>,
-        committed: &BTreeMap<PartitionId, Commit>,
-    ) -> Option<(PartitionId, bool)> {
-        if self.busy.is_some() {
-            return None;
+    /// Nobody is to go on from what was saved of a partition until it is saved again.
+    fn disown(&self, partition: PartitionId, wall: EventTime) {
+        if let Some(identity) = self.identities.get(&partition.stream) {
+            self.writer.disown(partition, Arc::clone(identity), wall);
         }
-        let wanted = |id: &PartitionId| {
-            self.identities.contains_key(&id.stream) && only.is_none_or(|only| only.contains(id))
-        };
-        let moved = |id: &PartitionId, course: &Course| {
-            committed.get(id).is_some_and(|commit| course.position.is_none_or(|at| commit.offset > at))
-        };
-        let due = |one: &(&PartitionId, &Course)| {
-            let (id, course) = *one;
-            course.due <= now && wanted(id) && moved(id, course)
-        };
-        let (id, course) = self.courses.iter().filter(due).min_by_key(|(_, course)| course.due)?;
-        Some((*id, course.whole || wants_whole(&course.chain)))
     }
 
     /// Passes on what workers have said of their partitions.
     fn take_snapshots(&mut self, wall: EventTime) {
         while let Ok(Snapshot { partition, saved, all, taken }) = self.snapshots.1.try_recv() {
-            let void = self.void;
-            let usable = |course: &&mut Course| !void && (all || !course.whole);
-            let course = self.courses.get_mut(&partition).filter(usable);
             let saved = match saved {
                 Ok(saved) => saved,
                 Err(error) => {
@@ -158,20 +126,14 @@ impl Checkpoints {
                 }
             };
             tracing::debug!(partition = partition.partition, all, ?taken, "a worker saved a partition");
-            let (Some(course), Some(saved)) = (course, saved) else {
-                self.put_off(partition);
+            let (Some(chain), Some(saved)) = (self.courses.chain(partition, all), saved) else {
+                self.courses.put_off(Instant::now(), partition);
                 continue;
             };
-            let job = Job {
-                partition,
-                identity: Arc::clone(&self.identities[&partition.stream]),
-                chain: course.chain.clone(),
-                saved,
-                is_whole: all,
-                wall,
-            };
+            let identity = Arc::clone(&self.identities[&partition.stream]);
+            let job = Job { partition, identity, chain, saved, is_whole: all, wall };
             if !self.writer.write(job) {
-                self.put_off(partition);
+                self.courses.put_off(Instant::now(), partition);
             }
         }
     }
@@ -181,34 +143,27 @@ impl Checkpoints {
         while let Some(done) = self.writer.done() {
             match done.chain {
                 Ok(chain) => {
-                    self.busy = None;
                     self.newest = Some(Instant::now());
                     metrics.checkpoint_duration(done.taken);
-                    let void = std::mem::take(&mut self.void);
-                    if let Some(course) = self.courses.get_mut(&done.partition).filter(|_| !void) {
-                        let position = Some(done.position);
-                        *course =
-                            Course { due: Instant::now() + self.interval, position, chain, whole: false };
+                    if self.trouble.take().is_some() {
+                        tracing::info!("checkpoints are written again");
                     }
+                    self.courses.done(Instant::now(), done.partition, done.position, chain);
                 }
                 Err(error) => {
-                    tracing::warn!("{error}, which is tried again: {}", super::cause(&error));
-                    self.put_off(done.partition);
+                    // What is wrong with the store is said once, not every interval.
+                    if error.trouble().is_some() && error.trouble() == self.trouble {
+                        tracing::debug!("no checkpoint was written: {}", told(&error));
+                    } else {
+                        tracing::warn!("no checkpoint was written, which is tried again: {}", told(&error));
+                    }
+                    self.trouble = error.trouble();
+                    self.courses.put_off(Instant::now(), done.partition);
                 }
             }
         }
         if let Some(newest) = self.newest {
             metrics.checkpoint_age(newest.elapsed());
-        }
-    }
-
-    /// Nothing came of it. What changed until then is known no more.
-    fn put_off(&mut self, partition: PartitionId) {
-        self.busy = None;
-        self.void = false;
-        if let Some(course) = self.courses.get_mut(&partition) {
-            course.due = Instant::now() + self.interval;
-            course.whole = true;
         }
     }
 }
@@ -236,10 +191,15 @@ impl Pipeline {
         // A worker that waits for the store would not answer.
         let deadline = Instant::now() + self.options.shutdown_timeout;
         let answers = !assignments.iter().any(reads_again) || self.wait_until_idle(source, deadline)?;
+        let mut asked_in_vain = false;
         for (place, without) in assignments.iter().enumerate() {
             let id = without.partition;
-            checkpoints.begin(id, place, assignments.len());
+            checkpoints.courses.begin(Instant::now(), id, place, assignments.len());
             if !reads_again(without) {
+                // A group's offsets vanish with a topic: what was saved may be of one that is no more.
+                if without.read_from >= without.publish_from {
+                    checkpoints.disown(id, self.shared.clock.now());
+                }
                 continue;
             }
             let topic = self.shared.streams.get(id.stream).topic.clone();
@@ -247,7 +207,10 @@ impl Pipeline {
                 refused(without, &topic, "the store does not take what is on its way to it");
                 continue;
             }
-            let Some(Found { saved, chain }) = checkpoints.find(without, &topic) else { continue };
+            // It may take its time, and the loop is well.
+            self.shared.health.turned();
+            let found = checkpoints.find(without, &topic, &mut asked_in_vain);
+            let Some(Found { saved, chain }) = found else { continue };
             let worker = worker_of(id, self.pairs.len());
             let (to, answer) = channel();
             let order = Order::Restore { without: *without, saved: Box::new(saved), to };
@@ -266,9 +229,7 @@ impl Pipeline {
                         events_again = publish_from - position,
                         "the partition goes on from its checkpoint"
                     );
-                    if let Some(course) = checkpoints.courses.get_mut(&id) {
-                        *course = Course { position: Some(position), chain, whole: false, due: course.due };
-                    }
+                    checkpoints.courses.resume(id, position, chain);
                 }
             }
         }
@@ -281,32 +242,34 @@ impl Pipeline {
         let Some(checkpoints) = &mut self.checkpoints else { return };
         checkpoints.take_done(&self.shared.metrics);
         checkpoints.take_snapshots(self.shared.clock.now());
-        let Some((partition, all)) = checkpoints.next(Instant::now(), only, &self.committed) else { return };
+        let identities = &checkpoints.identities;
+        let wanted = |id: PartitionId| {
+            identities.contains_key(&id.stream) && only.is_none_or(|only| only.contains(&id))
+        };
+        let next = checkpoints.courses.next(Instant::now(), wanted, self.positions.committed());
+        let Some((partition, all)) = next else { return };
         let to = checkpoints.snapshots.0.clone();
         let worker = worker_of(partition, self.pairs.len());
-        checkpoints.busy = Some(partition);
+        checkpoints.courses.order(partition);
         if self.pairs[worker].orders.send(Order::Snapshot { partition, all, to }).is_err() {
-            checkpoints.put_off(partition);
+            checkpoints.courses.put_off(Instant::now(), partition);
         }
     }
 
     /// Has partitions saved before they are given up, as far as time allows.
     pub(super) fn checkpoint_last(&mut self, partitions: &[PartitionId], until: Instant) {
-        let now = Instant::now();
+        let begun = Instant::now();
         if let Some(checkpoints) = &mut self.checkpoints {
-            for partition in partitions {
-                if let Some(course) = checkpoints.courses.get_mut(partition) {
-                    course.due = now;
-                }
-            }
+            checkpoints.courses.hurry(begun, partitions);
         }
         loop {
             self.shared.health.turned();
             self.checkpoint(Some(partitions));
             let Some(checkpoints) = &self.checkpoints else { return };
-            if checkpoints.busy.is_none() {
+            if !checkpoints.courses.is_busy() {
                 return;
             }
+            let until = if checkpoints.trouble.is_some() { until.min(begun + TROUBLED) } else { until };
             if Instant::now() >= until {
                 tracing::warn!(
                     "the last checkpoints were not written in time: what came since is read again"
@@ -317,10 +280,17 @@ impl Pipeline {
         }
     }
 
+    /// A partition was made anew: nobody is to go on from what was saved of it.
+    pub(super) fn disown_checkpoint(&self, partition: PartitionId) {
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.disown(partition, self.shared.clock.now());
+        }
+    }
+
     /// Forgets partitions that were given up.
     pub(super) fn forget_checkpoints(&mut self, partitions: &[PartitionId]) {
         if let Some(checkpoints) = &mut self.checkpoints {
-            checkpoints.courses.retain(|partition, _| !partitions.contains(partition));
+            checkpoints.courses.forget(partitions);
         }
     }
 }
@@ -333,4 +303,12 @@ fn refused(without: &Assignment, topic: &str, why: &str) {
         events_again = without.publish_from - without.read_from,
         "the windows are read again from the log: {why}"
     );
+}
+
+/// What went wrong, with its cause.
+fn told(error: &store::Error) -> String {
+    match super::cause(error) {
+        cause if cause.is_empty() => error.to_string(),
+        cause => format!("{error}: {cause}"),
+    }
 }

@@ -86,6 +86,11 @@ pub(super) enum Order {
     },
     Revoke(Vec<PartitionId>),
     Distrust,
+    /// Events of a partition before this offset are missing.
+    Gap {
+        partition: PartitionId,
+        offset: i64,
+    },
     /// Says what there is of a partition.
     Snapshot {
         partition: PartitionId,
@@ -103,9 +108,22 @@ pub(super) enum Order {
 pub(super) struct Pair {
     pub orders: Sender<Order>,
     pub computing: bool,
+    /// Whether what is or was computed last has events in it.
+    pub has_events: bool,
+    /// Rows that the next turns write again.
+    pub waiting: usize,
+    /// The worker was told since its last turn that everything is to be written again.
+    pub is_told: bool,
     /// Publications on their way. That one is safe may be heard before that it was computed.
     pub publishing: isize,
     pub threads: Vec<JoinHandle<()>>,
+}
+
+impl Pair {
+    /// Whether turns without events have something to publish.
+    pub const fn writes_again(&self) -> bool {
+        self.waiting > 0 || self.is_told
+    }
 }
 
 /// Starts a crew's two threads.
@@ -138,7 +156,15 @@ pub(super) fn start_pair(
             .name(format!("publisher-{index}"))
             .spawn(move || publisher.run(&to_publish, &acknowledged))?,
     ];
-    Ok(Pair { orders, computing: false, publishing: 0, threads })
+    Ok(Pair {
+        orders,
+        computing: false,
+        has_events: false,
+        waiting: 0,
+        is_told: false,
+        publishing: 0,
+        threads,
+    })
 }
 
 /// A worker's thread: carries out orders until there are none.
@@ -173,6 +199,7 @@ fn work(
             }
             Order::Revoke(partitions) => worker.revoke(&partitions),
             Order::Distrust => worker.distrust_store(),
+            Order::Gap { partition, offset } => worker.note_gap(partition, offset),
             Order::Turn { frames, silences, wall } => {
                 let publication = match worker.turn(frames, &silences, wall) {
                     Ok(publication) => publication,
@@ -182,11 +209,7 @@ fn work(
                         return;
                     }
                 };
-                let publishes = !publication.writes.is_empty()
-                    || !publication.taken.is_empty()
-                    || !publication.given_up.is_empty()
-                    || !publication.letters.is_empty()
-                    || publication.commits != last_commits;
+                let publishes = publication.publishes(&last_commits);
                 last_commits.clone_from(&publication.commits);
                 let report = Box::new(publication.report());
                 if publishes && publications.send(publication).is_err() {

@@ -13,9 +13,13 @@
 
 pub mod cadence;
 pub mod checkpoints;
+pub mod courses;
 mod crew;
 mod end;
+pub mod memory;
 mod news;
+mod pause;
+pub mod positions;
 mod progress;
 pub mod publication;
 pub mod publisher;
@@ -30,8 +34,8 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Silence;
 use crate::frame::PartitionId;
-use crate::source::{self, Assignment, Commit, Inbox, Notice, Source};
-use crate::telemetry::{Health, Metrics};
+use crate::source::{self, Assignment, Inbox, Notice, Source};
+use crate::telemetry::{Health, Metrics, PauseReason};
 use crate::time::{Clock, Span};
 use crate::view::Streams;
 use cadence::{Cadence, Step, Waiting};
@@ -39,6 +43,7 @@ use checkpoints::Checkpoints;
 pub use crew::{Crew, Event};
 use crew::{Order, Pair, start_pair};
 use end::Deadlines;
+use positions::Positions;
 pub use progress::Progress;
 
 /// How the loop runs.
@@ -76,6 +81,9 @@ pub enum Error {
     /// A worker.
     #[error(transparent)]
     Worker(#[from] worker::Error),
+    /// What is kept does not fit.
+    #[error(transparent)]
+    Memory(#[from] memory::TooMuch),
     /// A thread ended by itself: a bug.
     #[error("worker {0} ended unexpectedly")]
     Gone(usize),
@@ -101,11 +109,12 @@ pub struct Pipeline {
 
     inbox: Inbox,
     partitions: BTreeMap<PartitionId, PartitionState>,
-    lead_ins: BTreeMap<PartitionId, Commit>,
-    committed: BTreeMap<PartitionId, Commit>,
+    positions: Positions,
     assigned_once: bool,
     turned_at: Instant,
-    paused: bool,
+    /// Why fetching waits, if it does.
+    paused: Option<PauseReason>,
+    memory: Option<pause::Memory>,
     /// Whether nobody answers where the events come from.
     source_silent: bool,
     /// When commits that failed are made again.
@@ -134,11 +143,11 @@ impl Pipeline {
             give_up,
             inbox: Inbox::default(),
             partitions: BTreeMap::new(),
-            lead_ins: BTreeMap::new(),
-            committed: BTreeMap::new(),
+            positions: Positions::default(),
             assigned_once: false,
             turned_at: Instant::now(),
-            paused: false,
+            paused: None,
+            memory: None,
             source_silent: false,
             commit_again: Instant::now(),
             checkpoints: None,
@@ -188,46 +197,24 @@ impl Pipeline {
                 since_turn: self.turned_at.elapsed(),
                 busy: self.pairs.iter().any(|pair| pair.computing),
             };
+            let has_room = self.has_room()?;
             match self.options.cadence.step(waiting) {
                 Step::Turn => {
                     self.take_turn();
                     watch(&self.progress);
                 }
                 Step::Wait => {
-                    self.set_paused(source, true)?;
-                    // The group wants to be polled even while nothing is fetched.
-                    self.poll(source, Duration::from_millis(20))?;
-                    self.report_lag();
+                    self.set_paused(source, Some(PauseReason::Store))?;
+                    self.poll_paused(source)?;
+                }
+                Step::Read(_) if !has_room => {
+                    self.set_paused(source, Some(PauseReason::Memory))?;
+                    self.poll_paused(source)?;
                 }
                 Step::Read(time) => {
-                    if self.paused {
-                        self.set_paused(source, false)?;
-                    }
+                    self.set_paused(source, None)?;
                     self.poll(source, time)?;
                 }
-            }
-        }
-        Ok(())
-    }
-
-    fn set_paused(&mut self, source: &mut dyn Source, paused: bool) -> Result<(), Error> {
-        /// A worker that is busy for less is not worth giving up what was fetched ahead.
-        const PATIENCE: Duration = Duration::from_secs(2);
-        if paused && self.turned_at.elapsed() < PATIENCE.max(self.options.cadence.interval * 2) {
-            std::thread::sleep(Duration::from_millis(1));
-            return Ok(());
-        }
-        if self.paused != paused {
-            self.paused = paused;
-            source.pause(paused)?;
-            let events = self.inbox.len();
-            if paused {
-                tracing::warn!(
-                    events,
-                    "reading is paused: the batch is full, and the store is not done with the last"
-                );
-            } else {
-                tracing::info!("reading goes on");
             }
         }
         Ok(())
@@ -282,6 +269,7 @@ impl Pipeline {
                     last_event: Instant::now(),
                 },
             );
+            self.positions.begin(assignment.partition, assignment.publish_from);
             self.progress.begin(assignment);
         }
         let workers = self.pairs.len();
@@ -330,8 +318,7 @@ impl Pipeline {
                 "partition given up"
             );
             self.partitions.remove(partition);
-            self.lead_ins.remove(partition);
-            self.committed.remove(partition);
+            self.positions.forget(*partition);
             self.progress.forget(*partition);
             self.shared.metrics.forget_partition(*partition);
         }
@@ -353,8 +340,11 @@ impl Pipeline {
             }
             let frames = self.inbox.take(|partition| worker_of(partition, workers) == index);
             let own = silences.iter().filter(|(id, _)| worker_of(*id, workers) == index).copied().collect();
+            let has_events = !frames.is_empty();
             let order = Order::Turn { frames, silences: own, wall };
-            self.pairs[index].computing = self.pairs[index].orders.send(order).is_ok();
+            let pair = &mut self.pairs[index];
+            (pair.has_events, pair.is_told) = (has_events, false);
+            pair.computing = pair.orders.send(order).is_ok();
         }
         self.report_lag();
     }
@@ -364,7 +354,8 @@ impl Pipeline {
         let drained = end.drained_to.is_some_and(|offset| end.high.is_none_or(|high| offset >= high));
         let caught_up = drained || end.high.is_some_and(|high| state.delivered >= high);
         Silence {
-            caught_up: caught_up && self.options.idle_clocks && !self.paused,
+            drained: caught_up,
+            caught_up: caught_up && self.options.idle_clocks && self.paused.is_none(),
             since: Span::from(state.last_event.elapsed()),
         }
     }
@@ -386,6 +377,7 @@ impl Pipeline {
             Event::Computed { worker, report, publishes } => {
                 self.pairs[worker].computing = false;
                 self.pairs[worker].publishing += isize::from(publishes);
+                self.pairs[worker].waiting = report.waiting;
                 self.report(worker, &report);
                 Ok(false)
             }
@@ -395,7 +387,7 @@ impl Pipeline {
                     if let Some(state) = self.partitions.get_mut(&commit.partition) {
                         state.acknowledged = state.acknowledged.max(commit.offset);
                         self.progress.advance(commit.partition, commit.offset);
-                        self.lead_ins.insert(commit.partition, commit);
+                        self.positions.acknowledge(commit);
                     }
                 }
                 if store_changed {
@@ -417,23 +409,21 @@ impl Pipeline {
 
     /// Each worker has a connection of its own, and each notices: the order is
     /// harmless when it is repeated.
-    fn distrust_store(&self) {
-        tracing::warn!("the store is not the one written to before: everything is written again");
-        for pair in &self.pairs {
+    fn distrust_store(&mut self) {
+        tracing::warn!(
+            "the store is not the one written to before: everything is written again, last active entities first"
+        );
+        for pair in &mut self.pairs {
+            pair.is_told = true;
             // A worker that is gone is noticed at its next turn.
             let _ = pair.orders.send(Order::Distrust);
         }
     }
 
     fn commit(&mut self, source: &mut dyn Source, wait: bool) {
-        let due: Vec<Commit> = self
-            .lead_ins
-            .values()
-            .filter(|commit| wait || self.committed.get(&commit.partition) != Some(commit))
-            .copied()
-            .collect();
+        let due = self.positions.due(wait);
         match source.commit(&due, wait) {
-            Ok(()) => self.committed.extend(due.into_iter().map(|commit| (commit.partition, commit))),
+            Ok(()) => self.positions.note_committed(&due),
             // Nothing is lost: the next commit has it, or the log is read again.
             Err(error) => tracing::warn!("{error}, which is tried again: {}", cause(&error)),
         }
@@ -460,7 +450,7 @@ impl Pipeline {
     fn is_done(&self) -> bool {
         self.assigned_once
             && self.inbox.is_empty()
-            && self.pairs.iter().all(|pair| !pair.computing && pair.publishing == 0)
+            && self.pairs.iter().all(|pair| !pair.computing && pair.publishing == 0 && !pair.writes_again())
             && self.partitions.iter().all(|(id, state)| {
                 let drained = self.inbox.end(*id).drained_to.is_some_and(|offset| offset >= state.end);
                 state.acknowledged >= state.end || (drained && state.acknowledged >= state.delivered)

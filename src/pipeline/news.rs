@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Error, Pipeline};
+use super::crew::Order;
+use super::{Error, Pipeline, worker_of};
 use crate::source::{Assignment, Loss, Source};
 use crate::telemetry::LossKind;
 
@@ -16,14 +17,24 @@ const COMMIT_AGAIN: Duration = Duration::from_secs(1);
 const COMMIT_ALL_EVERY: Duration = Duration::from_secs(10);
 
 impl Pipeline {
-    /// Counts and says what the inbox has noted of the source.
+    /// Counts and says what the inbox has noted of the source. What was saved of a
+    /// log that is no more is disowned here: before anything of the new one is saved.
     pub(super) fn hear(&mut self) {
-        for (stream, loss) in self.inbox.take_losses() {
+        for (partition, loss) in self.inbox.take_losses() {
+            let stream = partition.stream;
             match loss {
                 Loss::Unread(events) => self.shared.metrics.events_lost(stream, LossKind::Unread, events),
                 Loss::LeadIn(events) => self.shared.metrics.events_lost(stream, LossKind::LeadIn, events),
-                Loss::MadeAnew => self.shared.metrics.made_anew(stream),
+                Loss::MadeAnew => {
+                    self.shared.metrics.made_anew(stream);
+                    self.disown_checkpoint(partition);
+                }
             }
+        }
+        for (partition, offset) in self.inbox.take_gaps() {
+            let worker = worker_of(partition, self.pairs.len());
+            // A worker that is gone is noticed at its next turn.
+            let _ = self.pairs[worker].orders.send(Order::Gap { partition, offset });
         }
         let silent = self.inbox.is_silent();
         if silent != self.source_silent {
@@ -52,8 +63,7 @@ impl Pipeline {
         let deadline = Instant::now() + self.options.shutdown_timeout;
         self.wait_until_idle(source, deadline)?;
         for assignment in assignments {
-            self.lead_ins.remove(&assignment.partition);
-            self.committed.remove(&assignment.partition);
+            self.positions.forget(assignment.partition);
         }
         self.assign(source, assignments)
     }
@@ -67,7 +77,7 @@ impl Pipeline {
     pub(super) fn commit_again(&mut self, source: &mut dyn Source) {
         if Instant::now() >= self.commit_again {
             self.commit_again = Instant::now() + COMMIT_ALL_EVERY;
-            self.committed.clear();
+            self.positions.distrust();
             self.commit(source, false);
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::publication::Publication;
 use crate::frame::{PartitionId, StreamId};
 use crate::source::Assignment;
-use crate::time::EventTime;
+use crate::time::{EventTime, Span};
 
 /// How far one partition is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,7 @@ pub struct Progress {
     kept: BTreeMap<(StreamId, usize), usize>,
     views: BTreeMap<usize, Vec<(usize, usize)>>,
     entities: BTreeMap<usize, usize>,
+    warming: BTreeMap<usize, Vec<Span>>,
 }
 
 impl Progress {
@@ -77,6 +78,7 @@ impl Progress {
         let newest = report.clocks.iter().filter_map(|(_, time)| *time).max();
         self.event_time = self.event_time.max(newest);
         self.views.insert(worker, report.views.iter().map(|view| (view.state_bytes, view.shards)).collect());
+        self.warming.insert(worker, report.views.iter().map(|view| view.warms_for).collect());
         self.entities.insert(worker, report.views.iter().map(|view| view.entities).sum());
     }
 
@@ -97,6 +99,18 @@ impl Progress {
             }
         }
         sums
+    }
+
+    /// By view, how long the clock of a shard has to go on until its windows are complete.
+    pub(super) fn warming(&self) -> Vec<Span> {
+        let mut longest = Vec::new();
+        for views in self.warming.values() {
+            longest.resize(longest.len().max(views.len()), Span::ZERO);
+            for (known, span) in longest.iter_mut().zip(views) {
+                *known = (*known).max(*span);
+            }
+        }
+        longest
     }
 
     pub(super) fn shards(&self) -> usize {

@@ -6,7 +6,7 @@ use crate::frame::{FrameBatch, PartitionId, Rejected, StreamId};
 use crate::sink::Writes;
 use crate::sink::fence::Shard;
 use crate::source::Commit;
-use crate::time::EventTime;
+use crate::time::{EventTime, Span};
 
 /// Events of one partition that could not be used.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub struct ViewReport {
     pub entities: usize,
     /// Its shards.
     pub shards: usize,
+    /// How long its clock has to go on until the windows of every shard are complete.
+    pub warms_for: Span,
     /// The streams it reads.
     pub streams: Vec<StreamId>,
 }
@@ -78,6 +80,8 @@ pub struct Publication {
     pub letters: Vec<Letters>,
     /// What may be committed once all of it is safe.
     pub commits: Vec<Commit>,
+    /// Rows that wait to be written again in the turns that follow.
+    pub waiting: usize,
     /// The clocks of the worker's partitions.
     pub clocks: Vec<(PartitionId, Option<EventTime>)>,
     /// By stream.
@@ -99,10 +103,34 @@ impl Publication {
             writes: Writes::default(),
             letters: Vec::new(),
             commits: Vec::new(),
+            waiting: 0,
             clocks: Vec::new(),
             streams: Vec::new(),
             views: (0..views).map(|_| ViewReport::default()).collect(),
         }
+    }
+
+    /// Whether something is to be made safe or told; `last` is what the one before may commit.
+    pub fn publishes(&self, last: &[Commit]) -> bool {
+        !self.writes.is_empty()
+            || !self.taken.is_empty()
+            || !self.given_up.is_empty()
+            || !self.letters.is_empty()
+            || self.commits != last
+    }
+
+    /// What may be committed where others have taken these shards over.
+    pub fn commits_without<'a>(&self, taken_over: impl Iterator<Item = &'a Shard> + Clone) -> Vec<Commit> {
+        let is_ours = |partition: PartitionId| {
+            !self.views.iter().any(|view| {
+                let is_of = |shard: &Shard| {
+                    view.streams.first() == Some(&shard.stream)
+                        && shard.partition.is_none_or(|number| number == partition.partition)
+                };
+                view.streams.contains(&partition.stream) && taken_over.clone().any(is_of)
+            })
+        };
+        self.commits.iter().filter(|commit| is_ours(commit.partition)).copied().collect()
     }
 
     /// What there is to say of it, without what is to be published.
@@ -130,6 +158,7 @@ impl Publication {
             writes: Writes::default(),
             letters,
             commits: self.commits.clone(),
+            waiting: self.waiting,
             clocks: self.clocks.clone(),
             streams,
             views: self.views.clone(),

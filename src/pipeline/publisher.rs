@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 use super::Event;
 use super::publication::{Letters, Publication};
 use crate::error::Fault;
-use crate::frame::{PartitionId, Reason};
+use crate::frame::Reason;
 use crate::sink::backoff::Backoff;
 use crate::sink::dead_letter::{DeadLetter, DeadLetters};
 use crate::sink::fence::Shard;
 use crate::sink::{self, Sink, Written};
-use crate::source::Commit;
 use crate::telemetry::{Health, LateAction, Metrics, RedisStatus, Stage};
 use crate::time::Clock;
 use crate::view::Streams;
@@ -63,7 +62,7 @@ impl Publisher {
                             self.count(&publication, &written);
                             Event::Acknowledged {
                                 worker: self.worker,
-                                commits: self.commits(&publication),
+                                commits: publication.commits_without(self.taken_over.keys()),
                                 store_changed: written.store_changed,
                             }
                         }
@@ -149,20 +148,6 @@ impl Publisher {
                 Some(_) => {}
             }
         }
-    }
-
-    /// What of a publication may be committed: not what another process has taken over.
-    fn commits(&self, publication: &Publication) -> Vec<Commit> {
-        let is_ours = |partition: PartitionId| {
-            !publication.views.iter().any(|view| {
-                let is_of = |shard: &Shard| {
-                    view.streams.first() == Some(&shard.stream)
-                        && shard.partition.is_none_or(|number| number == partition.partition)
-                };
-                view.streams.contains(&partition.stream) && self.taken_over.keys().any(is_of)
-            })
-        };
-        publication.commits.iter().filter(|commit| is_ours(commit.partition)).copied().collect()
     }
 
     fn send_letters(&mut self, letters: &[Letters]) -> Result<(), sink::Error> {

@@ -50,6 +50,9 @@ impl Pipeline {
         for (index, bytes) in self.progress.state_bytes().into_iter().enumerate() {
             metrics.state_bytes(index, bytes);
         }
+        for (index, left) in self.progress.warming().into_iter().enumerate() {
+            metrics.warming(index, left);
+        }
         metrics.shards(self.progress.shards());
         for (partition, time) in &report.clocks {
             if let Some(time) = time

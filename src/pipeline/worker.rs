@@ -9,6 +9,8 @@
 mod evaluate;
 mod ingest;
 mod saved;
+mod sweep;
+mod warming;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -26,13 +28,14 @@ use crate::evaluate::Engine;
 use crate::evaluate::by_entity::ByEntity;
 use crate::evaluate::changes::Published;
 use crate::evaluate::reference::Rows;
+use crate::evaluate::sweep::Sweep;
 use crate::frame::{FrameBatch, PartitionId, StreamId};
 use crate::schema::writers::Writers;
-use crate::sink::encode::Encoder;
+use crate::sink::encode::{Encoder, Mark};
 use crate::sink::fence::Shard as Fence;
-use crate::source::{Assignment, Commit};
+use crate::source::{Assignment, Commit, Past};
 use crate::state::retained::{LeadIn, Retained};
-use crate::time::EventTime;
+use crate::time::{EventTime, Span};
 use crate::view::{FeatureView, Sharding, Streams};
 pub use saved::Restored;
 
@@ -85,13 +88,40 @@ struct Partition {
     retained: Retained,
     position: i64,
     publish_from: i64,
+    /// Nothing is published before this offset has been reached, or the end of the log.
+    hold_until: i64,
     /// What the clock was when `publish_from` was reached.
     clock_then: Option<EventTime>,
+    /// What is known of the events before those that were read.
+    past: Past,
+    /// The offset after events that are missing, until the first accepted event from there on has come.
+    resumes_at: Option<i64>,
+    /// Up to this time events mattered to no view any more and may have been dropped.
+    dropped_until: Option<EventTime>,
 }
 
 impl Partition {
+    fn new(assignment: &Assignment, retained: Retained) -> Self {
+        Self {
+            clock: PartitionClock::at(assignment.clock),
+            retained,
+            position: assignment.read_from,
+            publish_from: assignment.publish_from,
+            hold_until: assignment.hold_until,
+            clock_then: assignment.clock,
+            past: assignment.past,
+            resumes_at: (assignment.past == Past::Unknown).then_some(assignment.read_from),
+            dropped_until: None,
+        }
+    }
+
     const fn is_warm(&self) -> bool {
         self.position >= self.publish_from
+    }
+
+    /// Whether everything has been read that may have been published before.
+    const fn publishes(&self) -> bool {
+        self.is_warm() && self.position >= self.hold_until
     }
 }
 
@@ -104,8 +134,17 @@ struct Shard {
     due: bool,
     /// What the store has is still to be worked out, from what was read before `publish_from`.
     adopts: bool,
+    /// The store may have hashes of which nothing is known: rows that another
+    /// process published and did not come to commit.
+    has_strangers: bool,
     /// What `now()` was in each window at the last evaluation.
     edges: Vec<EventTime>,
+    /// Entities to be looked at again.
+    sweep: Sweep,
+    /// Whether its hashes say that events are missing.
+    mark: Mark,
+    /// How long its clock has to go on until none is.
+    warms_for: Span,
 }
 
 impl Shard {
@@ -113,14 +152,6 @@ impl Shard {
     fn forget(&mut self, stream: &str, partition: PartitionId) {
         if let Some(by_entity) = &mut self.by_entity {
             by_entity.forget(stream, partition.partition);
-        }
-        self.due = true;
-    }
-
-    /// Has the next evaluation look at every entity.
-    fn touch_all(&mut self) {
-        if let Some(by_entity) = &mut self.by_entity {
-            by_entity.touch_all();
         }
         self.due = true;
     }
@@ -152,6 +183,8 @@ pub struct Worker {
     taken: BTreeSet<Fence>,
     given_up: BTreeSet<Fence>,
     mismatched: HashSet<StreamId>,
+    /// Entities that a turn looks at again.
+    stretch: usize,
 }
 
 /// The retained rows of a shard.
@@ -214,6 +247,7 @@ impl Worker {
             taken: BTreeSet::new(),
             given_up: BTreeSet::new(),
             mismatched: HashSet::new(),
+            stretch: sweep::ENTITIES_A_TURN,
         })
     }
 
@@ -228,13 +262,7 @@ impl Worker {
             let reruns = |view: &View| view.engine == Engine::Reference && view.streams.contains(&id.stream);
             let keeps_rows = self.views.iter().any(reruns);
             let retained = Retained::new(Arc::clone(decoder.schema()), keeps_rows);
-            let partition = Partition {
-                clock: PartitionClock::at(assignment.clock),
-                retained,
-                position: assignment.read_from,
-                publish_from: assignment.publish_from,
-                clock_then: assignment.clock,
-            };
+            let partition = Partition::new(assignment, retained);
             let warm = partition.is_warm();
             self.partitions.insert(id, partition);
             for view in self.views.iter_mut().filter(|view| view.streams.contains(&id.stream)) {
@@ -246,6 +274,7 @@ impl Worker {
                 let shard = view.shards.get_mut(&shard_id).expect("the shard was just put there");
                 shard.forget(&self.streams.get(id.stream).name, id);
                 shard.adopts |= !warm;
+                shard.has_strangers |= assignment.hold_until > assignment.publish_from;
                 let fence = view.fence(shard_id);
                 self.given_up.remove(&fence);
                 self.taken.insert(fence);
@@ -286,14 +315,6 @@ impl Worker {
         self.views.iter().flat_map(|view| view.shards.keys().map(move |shard| view.fence(*shard)))
     }
 
-    /// The store lost what was written: everything is written again.
-    pub fn distrust_store(&mut self) {
-        for shard in self.views.iter_mut().flat_map(|view| view.shards.values_mut()) {
-            shard.published.distrust();
-            shard.touch_all();
-        }
-    }
-
     /// One turn: takes frames in, evaluates what is due, says what to publish.
     ///
     /// # Errors
@@ -309,11 +330,13 @@ impl Worker {
             self.ingest(batch, &mut publication)?;
         }
         publication.ingested_in = publication.begun.elapsed();
+        self.end_holding(silences);
         self.adopt_warm(wall)?;
         self.evaluate(silences, wall, &mut publication)?;
         publication.given_up = std::mem::take(&mut self.given_up).into_iter().collect();
         publication.taken = std::mem::take(&mut self.taken).into_iter().collect();
         self.expire()?;
+        self.forget_gaps();
         self.report(&mut publication);
         publication.computed_in = publication.begun.elapsed();
         Ok(publication)
@@ -353,6 +376,7 @@ impl Worker {
         for (id, after) in keep_after {
             if let Some(partition) = self.partitions.get_mut(&id) {
                 partition.retained.drop_until(after)?;
+                partition.dropped_until = partition.dropped_until.max(Some(after));
             }
         }
         Ok(())
@@ -362,8 +386,9 @@ impl Worker {
         for (id, partition) in &self.partitions {
             let here = LeadIn { offset: partition.position, clock: partition.clock.time() };
             let lead_in = partition.retained.lead_in().unwrap_or(here);
-            if partition.is_warm() {
-                publication.commits.push(Commit { partition: *id, offset: partition.position, lead_in });
+            if partition.publishes() {
+                let (offset, coverage) = (partition.position, partition.coverage());
+                publication.commits.push(Commit { partition: *id, offset, lead_in, coverage });
             }
             publication.clocks.push((*id, partition.clock.time()));
             let counts: &mut StreamCounts = publication.counts(id.stream);
@@ -377,15 +402,13 @@ impl Worker {
                 .filter(|(id, _)| streams.contains(&id.stream))
                 .map(|(_, partition)| partition.retained.bytes())
                 .sum();
-            let own: usize = view
-                .shards
-                .values()
-                .map(|shard| shard.published.bytes() + shard.by_entity.as_ref().map_or(0, ByEntity::bytes))
-                .sum();
+            let own: usize = view.shards.values().map(Shard::bytes).sum();
+            publication.waiting += view.shards.values().map(Shard::waiting).sum::<usize>();
             let report = &mut publication.views[index];
             report.state_bytes = own + if view.engine == Engine::Reference { retained } else { 0 };
             report.entities = view.shards.values().map(|shard| shard.published.len()).sum();
             report.shards = view.shards.len();
+            report.warms_for = view.shards.values().map(|shard| shard.warms_for).max().unwrap_or_default();
             report.streams.clone_from(&view.streams);
         }
     }
@@ -409,6 +432,20 @@ impl Worker {
 
     fn is_warm(&self, streams: &[StreamId], shard: ShardId) -> bool {
         self.partitions_of(streams, shard).all(|(_, partition)| partition.is_warm())
+    }
+
+    fn publishes(&self, streams: &[StreamId], shard: ShardId) -> bool {
+        self.partitions_of(streams, shard).all(|(_, partition)| partition.publishes())
+    }
+
+    /// At the end of its log a partition has nothing left that could have been
+    /// published before, though its last offsets may hold no events.
+    fn end_holding(&mut self, silences: &[(PartitionId, Silence)]) {
+        for (id, silence) in silences {
+            if let Some(partition) = self.partitions.get_mut(id).filter(|_| silence.drained) {
+                partition.hold_until = partition.hold_until.min(partition.position);
+            }
+        }
     }
 
     /// The partitions of a shard, in order.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Schemas;
+use crate::decode::fingerprint;
 use crate::decode::framing::Writer;
 use crate::frame::StreamId;
 
@@ -27,10 +28,14 @@ impl Writers {
         ids: HashMap<(StreamId, u32), Arc<str>>,
         registry: Option<Arc<Mutex<dyn Schemas>>>,
     ) -> Result<Self, apache_avro::Error> {
-        let mut fingerprints = HashMap::new();
+        let (mut fingerprints, mut apart) = (HashMap::new(), HashMap::new());
         for schema in schemas {
-            fingerprints.insert(fingerprint(schema)?, Arc::clone(schema));
+            let [own, other] = fingerprint::fingerprints(schema)?;
+            fingerprints.insert(own, Arc::clone(schema));
+            apart.insert(other, Arc::clone(schema));
         }
+        // Schemas that differ in logical types alone share the first; the second tells more.
+        fingerprints.extend(apart);
         Ok(Self { fingerprints: Arc::new(fingerprints), ids: Arc::new(ids), registry })
     }
 
@@ -65,14 +70,19 @@ impl Writers {
     }
 }
 
-/// CRC-64-AVRO of a schema's parsing canonical form, as single-object encoding has it.
-///
-/// # Errors
-/// When the schema cannot be parsed.
-pub fn fingerprint(schema: &str) -> Result<u64, apache_avro::Error> {
-    let schema = apache_avro::Schema::parse_str(schema)?;
-    let bytes = schema.fingerprint::<apache_avro::rabin::Rabin>().bytes;
-    // The Rabin hash comes out in the byte order in which it is framed.
-    let bytes: [u8; 8] = bytes.as_slice().try_into().unwrap_or_default();
-    Ok(u64::from_le_bytes(bytes))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::shipped::TRANSACTIONS_V2;
+
+    #[test]
+    fn a_schema_is_known_by_the_fingerprints_of_every_writer() {
+        let schema: Arc<str> = TRANSACTIONS_V2.into();
+        let writers = Writers::try_new([&schema], HashMap::new(), None).unwrap();
+        let find = |fingerprint| writers.find(StreamId(0), Writer::Fingerprint(fingerprint));
+        // Of a writer in Java, then of one in Python.
+        assert_eq!(find(0x1a97_234a_6c91_b825), Ok(Arc::clone(&schema)));
+        assert_eq!(find(0xb64c_5a0a_5c50_af01), Ok(schema));
+        assert!(find(1).is_err());
+    }
 }

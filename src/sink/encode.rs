@@ -38,6 +38,9 @@ pub const AS_OF: &str = "_as_of";
 /// The field with the wall time of the computation in milliseconds.
 pub const COMPUTED_AT: &str = "_computed_at";
 
+/// The field that says that events are missing in the windows: `true`, or not there.
+pub const WARMING: &str = "_warming";
+
 /// A command that lets a hash live on, up to the hash's name.
 const PEXPIRE: &[u8] = b"*3\r\n$7\r\nPEXPIRE\r\n";
 
@@ -129,6 +132,18 @@ impl Nulls<'_> {
     }
 }
 
+/// Whether hashes say that events are missing in their windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mark {
+    /// None does, nor did.
+    #[default]
+    Never,
+    /// Those written do: the field [`WARMING`].
+    Warming,
+    /// No more: the field goes where nothing is known of a hash.
+    Ended,
+}
+
 /// Writes the rows of one feature view.
 #[derive(Debug)]
 pub struct Encoder {
@@ -142,6 +157,7 @@ pub struct Encoder {
     null_text: Option<Vec<u8>>,
     as_of: Vec<u8>,
     computed_at: Vec<u8>,
+    warming: Vec<u8>,
     json: EncoderOptions,
     /// What digests are made with.
     secret: Secret,
@@ -198,7 +214,7 @@ impl Encoder {
                 let data_type = field.data_type().clone();
                 return Err(Error::UnsupportedType { view: view(), column, data_type });
             }
-            if column == AS_OF || column == COMPUTED_AT {
+            if [AS_OF, COMPUTED_AT, WARMING].contains(&column.as_str()) {
                 return Err(Error::ReservedName { view: view(), column });
             }
             if !options.key_columns.contains(&index) {
@@ -217,6 +233,7 @@ impl Encoder {
             null_text: options.null_text.as_deref().map(bulk),
             as_of: bulk(AS_OF),
             computed_at: bulk(COMPUTED_AT),
+            warming: bulk(WARMING),
             json,
             secret: digest::secret(),
         })

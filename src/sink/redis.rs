@@ -7,11 +7,14 @@
 mod cluster;
 mod connect;
 mod fence;
+mod listpack;
 mod options;
 mod reply;
 mod script;
 mod server;
+mod whole;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 
@@ -21,8 +24,9 @@ use tracing::warn;
 use cluster::Cluster;
 use connect::{Dialer, request, text};
 use fence::Fencing;
-pub use options::{Guard, Mode, Options};
+pub use options::{Guard, Mode, Options, SetBy};
 use reply::Failure;
+use whole::Dumper;
 
 use super::fence::Shard;
 use super::{Entry, Error, Sink, Writes, Written, resp};
@@ -44,6 +48,8 @@ pub struct RedisSink {
     store: String,
     /// Whether hashes for a later time stay as they are.
     keeps_newer: bool,
+    /// Where hashes are set by their dumps.
+    dumper: Option<Dumper>,
 
     fencing: Option<Fencing>,
     link: Option<Link>,
@@ -83,7 +89,16 @@ impl RedisSink {
             Guard::None | Guard::AsOf => None,
         };
         let keeps_newer = options.guard == Guard::AsOf;
-        Ok(Self { dialer, store, keeps_newer, fencing, link: None, identities: None, changed: false })
+        Ok(Self {
+            dialer,
+            store,
+            keeps_newer,
+            dumper: (options.set_by == SetBy::Restore && !keeps_newer).then(Dumper::default),
+            fencing,
+            link: None,
+            identities: None,
+            changed: false,
+        })
     }
 
     /// The store as messages call it.
@@ -177,14 +192,29 @@ impl RedisSink {
     }
 
     fn write_all(&mut self, writes: &Writes) -> Result<Tally, Error> {
-        self.with_link(|link, dialer, fencing| match (link, fencing) {
-            (Link::Server { connection, .. }, None) => server::write(connection, writes),
-            (Link::Server { connection, .. }, Some(fencing)) => {
-                server::write_fenced(connection, writes, fencing)
+        let mut dumper = self.dumper.take();
+        let tally = self.with_link(|link, dialer, fencing| {
+            let cluster = match link {
+                Link::Server { connection, .. } => {
+                    return match fencing {
+                        None => server::write(connection, writes, dumper.as_mut()),
+                        Some(fencing) => server::write_fenced(connection, writes, fencing, dumper.as_mut()),
+                    };
+                }
+                Link::Cluster(cluster) => cluster,
+            };
+            // Which master an entry goes to, and how often, is found out on the way.
+            let writes = match &mut dumper {
+                Some(dumper) => Cow::Owned(dumper.all(writes)?),
+                None => Cow::Borrowed(writes),
+            };
+            match fencing {
+                None => cluster.write(dialer, &writes),
+                Some(fencing) => cluster.write_fenced(dialer, &writes, fencing),
             }
-            (Link::Cluster(cluster), None) => cluster.write(dialer, writes),
-            (Link::Cluster(cluster), Some(fencing)) => cluster.write_fenced(dialer, writes, fencing),
-        })
+        });
+        self.dumper = dumper;
+        tally
     }
 }
 

@@ -84,21 +84,27 @@ impl<'a> Iterator for Commands<'a> {
     type Item = Result<Vec<&'a [u8]>, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.at >= self.bytes.len() {
-            return None;
-        }
-        let command = self.command();
-        if command.is_err() {
-            self.at = self.bytes.len();
-        }
-        Some(command)
+        let mut parts = Vec::new();
+        self.read_into(&mut parts).map(|read| read.map(|()| parts))
     }
 }
 
 impl<'a> Commands<'a> {
-    fn command(&mut self) -> Result<Vec<&'a [u8]>, Malformed> {
+    /// The next one's parts instead of what `parts` has.
+    pub fn read_into(&mut self, parts: &mut Vec<&'a [u8]>) -> Option<Result<(), Malformed>> {
+        if self.at >= self.bytes.len() {
+            return None;
+        }
+        parts.clear();
+        let read = self.command(parts);
+        if read.is_err() {
+            self.at = self.bytes.len();
+        }
+        Some(read)
+    }
+
+    fn command(&mut self, parts: &mut Vec<&'a [u8]>) -> Result<(), Malformed> {
         let len = self.header(b'*')?;
-        let mut parts = Vec::new();
         for _ in 0..len {
             let len = self.header(b'$')?;
             let malformed = Malformed { at: self.at };
@@ -110,7 +116,7 @@ impl<'a> Commands<'a> {
             self.at = end + 2;
             parts.push(text);
         }
-        Ok(parts)
+        Ok(())
     }
 
     fn header(&mut self, kind: u8) -> Result<usize, Malformed> {
@@ -118,10 +124,14 @@ impl<'a> Commands<'a> {
         let rest = self.bytes.get(self.at..).ok_or(malformed)?;
         let line = rest.iter().position(|byte| *byte == b'\r').ok_or(malformed)?;
         let digits = rest.get(..line).and_then(|text| text.strip_prefix(&[kind])).ok_or(malformed)?;
-        if rest.get(line + 1) != Some(&b'\n') {
+        if digits.is_empty() || rest.get(line + 1) != Some(&b'\n') {
             return Err(malformed);
         }
-        let len = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()).ok_or(malformed)?;
+        let len = digits.iter().try_fold(0_usize, |len, digit| {
+            let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+            len.checked_mul(10)?.checked_add(usize::from(digit))
+        });
+        let len = len.ok_or(malformed)?;
         self.at += line + 2;
         Ok(len)
     }

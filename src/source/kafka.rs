@@ -21,6 +21,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 pub(super) use self::mailbox::Mailbox;
 use self::mailbox::Rebalance;
 use super::position;
+use super::reach::Reach;
 use super::{Assignment, Commit, Error, Inbox, Notice, Source};
 use crate::frame::{Frame, PartitionId, StreamId};
 use crate::time::{EventTime, Span};
@@ -58,12 +59,16 @@ pub struct Options {
     pub topics: Vec<(StreamId, String)>,
     /// The longest window by stream: how long features miss what was lost.
     pub windows: Vec<(StreamId, Span)>,
+    /// How far back the views' windows reach.
+    pub reach: Reach,
     /// Where to begin.
     pub start_from: StartFrom,
     /// Topics whose partitions must all be this process', each with the view that needs it.
     pub whole_topics: Vec<(String, String)>,
     /// Whether the same partition number of several topics must go to one process.
     pub copartitioned: bool,
+    /// Views that read several streams partition by partition, each with its topics.
+    pub joined: Vec<(String, Vec<String>)>,
     /// Whether the run ends once it has caught up.
     pub until_caught_up: bool,
     /// Events in the inbox beyond which polling stops.

@@ -4,20 +4,33 @@
 pub mod kafka;
 pub mod position;
 pub mod range;
+pub mod reach;
 
 use std::time::Duration;
 
 use crate::error::Fault;
-use crate::frame::{Frame, FrameBatch, PartitionId, StreamId};
+use crate::frame::{Frame, FrameBatch, PartitionId};
 use crate::state::retained::LeadIn;
-use crate::time::EventTime;
+use crate::time::{EventTime, Span};
+
+/// How much is known of the events before those that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Past {
+    /// Everything that windows need.
+    #[default]
+    Whole,
+    /// Every event from this event time on.
+    Since(EventTime),
+    /// Some are missing. The first event read will tell since when all are known.
+    Unknown,
+}
 
 /// A partition given to this process, and where to begin.
 ///
 /// ```text
-///   read_from                    publish_from                 end
-///  ────┼── read, not published ───────┼── read and published ────┼──▶ offset
-///      clock before it
+///   read_from         publish_from             hold_until               end
+///  ────┼── published before ┼── perhaps published ───┼── not published ────┼──▶ offset
+///      clock before it      │                        first published here
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Assignment {
@@ -29,8 +42,16 @@ pub struct Assignment {
     pub clock: Option<EventTime>,
     /// Events before this offset were published before: they only fill the windows.
     pub publish_from: i64,
+    /// Events before this offset may have been published by a process that did not
+    /// come to commit them. Until they have been read nothing is published: what
+    /// the store has is newer.
+    pub hold_until: i64,
     /// The log's end when the partition was given, or where a replay ends.
     pub end: i64,
+    /// What is known of the events before `read_from`.
+    pub past: Past,
+    /// The same as the group committed it, which holds for what was saved at or before the commit.
+    pub committed_past: Past,
 }
 
 /// What a source has to say beside events.
@@ -80,7 +101,8 @@ pub struct Inbox {
     last: usize,
     events: usize,
     ends: Vec<(PartitionId, LogEnd)>,
-    losses: Vec<(StreamId, Loss)>,
+    losses: Vec<(PartitionId, Loss)>,
+    gaps: Vec<(PartitionId, i64)>,
     silent: bool,
 }
 
@@ -142,14 +164,24 @@ impl Inbox {
         self.ends.iter().find(|(known, _)| *known == partition).map(|(_, end)| *end).unwrap_or_default()
     }
 
-    /// Notes what could not be given.
-    pub fn note_loss(&mut self, stream: StreamId, loss: Loss) {
-        self.losses.push((stream, loss));
+    /// Notes what could not be given of a partition.
+    pub fn note_loss(&mut self, partition: PartitionId, loss: Loss) {
+        self.losses.push((partition, loss));
     }
 
     /// Takes what was noted of losses.
-    pub fn take_losses(&mut self) -> Vec<(StreamId, Loss)> {
+    pub fn take_losses(&mut self) -> Vec<(PartitionId, Loss)> {
         std::mem::take(&mut self.losses)
+    }
+
+    /// Notes that a partition goes on at this offset, and that events before it are missing.
+    pub fn note_gap(&mut self, partition: PartitionId, offset: i64) {
+        self.gaps.push((partition, offset));
+    }
+
+    /// Takes what was noted of gaps.
+    pub fn take_gaps(&mut self) -> Vec<(PartitionId, i64)> {
+        std::mem::take(&mut self.gaps)
     }
 
     /// Notes whether nobody answers where the events come from.
@@ -166,6 +198,7 @@ impl Inbox {
     pub fn forget(&mut self, partition: PartitionId) {
         self.take(|taken| taken == partition);
         self.ends.retain(|(known, _)| *known != partition);
+        self.gaps.retain(|(known, _)| *known != partition);
     }
 }
 
@@ -178,6 +211,19 @@ pub struct Commit {
     pub offset: i64,
     /// Where to read from so as to have the windows that hold at `offset`.
     pub lead_in: LeadIn,
+    /// How far back that reaches.
+    pub coverage: Coverage,
+}
+
+/// How far back a commit's lead-in reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Coverage {
+    /// The partition's clock at the commit.
+    pub clock: Option<EventTime>,
+    /// Events that are not newer than so long before the clock may be missing.
+    pub span: Span,
+    /// What was known of the events before the lead-in.
+    pub past: Past,
 }
 
 /// What went wrong at a source.

@@ -1,10 +1,17 @@
 //! Where a partition begins: pure, from what the broker says and what was
 //! committed. With a commit goes its lead-in, as the commit's metadata.
 
-use super::{Assignment, Commit, Loss};
+use std::num::ParseIntError;
+
+use super::{Assignment, Commit, Coverage, Loss, Past};
 use crate::frame::PartitionId;
 use crate::state::retained::LeadIn;
-use crate::time::EventTime;
+use crate::time::{EventTime, Span};
+
+/// The most events of a partition that a process publishes ahead of its commits:
+/// more than all its batches on their way. To hold back for the whole of a long
+/// log would mean that a start has to get through it at one go.
+const PERHAPS_PUBLISHED: i64 = 1_000_000;
 
 /// Where reading begins for a partition that is new to the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +39,11 @@ pub struct Facts {
     pub committed: Option<i64>,
     /// What was committed with it.
     pub lead_in: Option<LeadIn>,
+    /// What was known then of the events before the lead-in.
+    pub past: Past,
+    /// The first offset that the windows need, looked up by time, where the
+    /// lead-in is not known to reach back far enough.
+    pub wanted: Option<i64>,
 }
 
 /// The decision, and what a person should know of it.
@@ -47,13 +59,22 @@ pub struct Decision {
 
 /// Decides where a partition begins.
 pub fn decide(start: Start, facts: &Facts) -> Decision {
-    let Facts { partition, low, high, committed, lead_in } = facts.clone();
-    let assignment = |read_from: i64, clock, publish_from: i64| Assignment {
+    let Facts { partition, low, high, committed, lead_in, .. } = facts.clone();
+    let assignment_with = |read_from: i64, clock, publish_from: i64, past| Assignment {
         partition,
         read_from,
         clock,
         publish_from,
+        hold_until: high.min(publish_from.saturating_add(PERHAPS_PUBLISHED)).max(publish_from),
         end: high,
+        past,
+        committed_past: facts.past,
+    };
+    // Hashes that say that their windows were not complete are to be written again.
+    let whole = if facts.past == Past::Whole { Past::Whole } else { Past::Since(EventTime(i64::MIN)) };
+    let before = |offset: i64| if offset > 0 { Past::Unknown } else { whole };
+    let assignment = |read_from: i64, clock, publish_from: i64| {
+        assignment_with(read_from, clock, publish_from, before(read_from))
     };
     let quiet = |assignment| Decision { assignment, losses: Vec::new(), warning: None };
     match (start, committed) {
@@ -85,9 +106,18 @@ pub fn decide(start: Start, facts: &Facts) -> Decision {
         }
         (Start::Earliest, Some(committed)) => quiet(assignment(low, None, committed)),
         (Start::Committed, Some(committed)) => match lead_in {
-            Some(lead_in) if lead_in.offset >= low => {
-                quiet(assignment(lead_in.offset.min(committed), lead_in.clock, committed))
-            }
+            Some(lead_in) if lead_in.offset >= low => match facts.wanted {
+                Some(wanted) if wanted < lead_in.offset => {
+                    let read_from = wanted.clamp(low, committed);
+                    // An older event than those wanted is still there: none of them was removed.
+                    let past = if wanted > low { whole } else { before(low) };
+                    quiet(assignment_with(read_from, None, committed, past))
+                }
+                _ => {
+                    let read_from = lead_in.offset.min(committed);
+                    quiet(assignment_with(read_from, lead_in.clock, committed, facts.past))
+                }
+            },
             Some(lead_in) => Decision {
                 assignment: assignment(low, lead_in.clock, committed),
                 losses: vec![Loss::LeadIn(distance(lead_in.offset, low))],
@@ -119,26 +149,72 @@ fn distance(from: i64, to: i64) -> u64 {
 }
 
 /// The first word of a commit's metadata, and its version.
-const METADATA: &str = "windrow1";
+const METADATA: &str = "windrow2";
 
-/// What is committed beside an offset: where the windows can be read from.
-pub fn metadata(commit: &Commit) -> String {
-    let clock = commit.lead_in.clock.map_or_else(|| "-".to_owned(), |clock| clock.micros().to_string());
-    format!("{METADATA} {} {clock}", commit.lead_in.offset)
+/// The version before, which said nothing beyond the lead-in.
+const METADATA_1: &str = "windrow1";
+
+/// What was committed beside an offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metadata {
+    /// Where the windows can be read from.
+    pub lead_in: LeadIn,
+    /// How far back that reaches; `None` where it was not said.
+    pub coverage: Option<Coverage>,
 }
 
-/// Reads [`metadata`] back; `None` when something else wrote it.
-pub fn parse_metadata(text: &str) -> Option<LeadIn> {
+impl Metadata {
+    /// The partition's clock at the commit, or else what it was at least.
+    pub fn clock(&self) -> Option<EventTime> {
+        self.coverage.map_or(self.lead_in.clock, |coverage| coverage.clock)
+    }
+}
+
+/// What is committed beside an offset: `windrow2`, the lead-in's offset and
+/// clock, the clock at the commit, how far back windows reach from there, and
+/// since when all events are known. Times are in microseconds; `-` is said where
+/// there is no clock or nothing is missing, `?` where it is not known.
+pub fn metadata(commit: &Commit) -> String {
+    let clock = |clock: Option<EventTime>| clock.map_or_else(|| "-".to_owned(), |clock| clock.0.to_string());
+    let Commit { lead_in, coverage, .. } = commit;
+    let past = match coverage.past {
+        Past::Whole => "-".to_owned(),
+        Past::Since(time) => time.0.to_string(),
+        Past::Unknown => "?".to_owned(),
+    };
+    format!(
+        "{METADATA} {} {} {} {} {past}",
+        lead_in.offset,
+        clock(lead_in.clock),
+        clock(coverage.clock),
+        coverage.span.0
+    )
+}
+
+/// Reads [`metadata`] back, also that of the version before; `None` when
+/// something else wrote it.
+pub fn parse_metadata(text: &str) -> Option<Metadata> {
     let mut words = text.split(' ');
-    if words.next() != Some(METADATA) {
+    let version = words.next()?;
+    if version != METADATA && version != METADATA_1 {
         return None;
     }
-    let offset = words.next()?.parse().ok()?;
-    let clock = match words.next()? {
-        "-" => None,
-        clock => Some(EventTime(clock.parse().ok()?)),
+    let lead_in = LeadIn { offset: words.next()?.parse().ok()?, clock: parse_clock(words.next()?).ok()? };
+    if version == METADATA_1 {
+        return Some(Metadata { lead_in, coverage: None });
+    }
+    let clock = parse_clock(words.next()?).ok()?;
+    let span = Span(words.next()?.parse().ok()?);
+    let past = match words.next()? {
+        "-" => Past::Whole,
+        "?" => Past::Unknown,
+        time => Past::Since(EventTime(time.parse().ok()?)),
     };
-    Some(LeadIn { offset, clock })
+    Some(Metadata { lead_in, coverage: Some(Coverage { clock, span, past }) })
+}
+
+fn parse_clock(word: &str) -> Result<Option<EventTime>, ParseIntError> {
+    if word == "-" { Ok(None) } else { word.parse().map(|micros| Some(EventTime(micros))) }
 }
 
 #[cfg(test)]
@@ -148,11 +224,21 @@ mod tests {
 
     const PARTITION: PartitionId = PartitionId { stream: StreamId(0), partition: 0 };
 
+    const FACTS: Facts = Facts {
+        partition: PARTITION,
+        low: 100,
+        high: 200,
+        committed: None,
+        lead_in: None,
+        past: Past::Whole,
+        wanted: None,
+    };
+
     /// `read_from`, `publish_from`, and whether there is a warning.
     #[track_caller]
     fn check(start: Start, committed: Option<i64>, lead_in: Option<i64>, expected: (i64, i64, bool)) {
         let lead_in = lead_in.map(|offset| LeadIn { offset, clock: Some(EventTime(5)) });
-        let facts = Facts { partition: PARTITION, low: 100, high: 200, committed, lead_in };
+        let facts = Facts { committed, lead_in, ..FACTS };
         let decision = decide(start, &facts);
         let Assignment { read_from, publish_from, end, .. } = decision.assignment;
         assert_eq!((read_from, publish_from, decision.warning.is_some()), expected);
@@ -180,7 +266,7 @@ mod tests {
     #[track_caller]
     fn check_losses(committed: i64, lead_in: Option<i64>, expected: &[Loss]) {
         let lead_in = lead_in.map(|offset| LeadIn { offset, clock: None });
-        let facts = Facts { partition: PARTITION, low: 100, high: 200, committed: Some(committed), lead_in };
+        let facts = Facts { committed: Some(committed), lead_in, ..FACTS };
         assert_eq!(decide(Start::Committed, &facts).losses, expected);
     }
 
@@ -196,14 +282,73 @@ mod tests {
         assert_eq!(went_astray(300, 0), Loss::MadeAnew);
     }
 
+    /// Facts of a partition with 150 committed, where it is read from with
+    /// which clock, and what is known of its past.
+    #[track_caller]
+    fn check_past(start: Start, facts: &Facts, read_from: i64, clock: Option<i64>, past: Past) {
+        let facts = Facts { committed: Some(150), ..facts.clone() };
+        let found = decide(start, &facts).assignment;
+        assert_eq!((found.read_from, found.clock, found.past), (read_from, clock.map(EventTime), past));
+        assert_eq!((found.publish_from, found.committed_past), (150, facts.past));
+    }
+
+    #[test]
+    fn longer_windows_are_read_from_further_back() {
+        let lead_in = Some(LeadIn { offset: 140, clock: Some(EventTime(5)) });
+        let check = |wanted: Option<i64>, read_from, clock, past| {
+            let facts = Facts { lead_in, wanted, ..FACTS };
+            check_past(Start::Committed, &facts, read_from, clock, past);
+        };
+        check(None, 140, Some(5), Past::Whole);
+        check(Some(120), 120, None, Past::Whole);
+        check(Some(145), 140, Some(5), Past::Whole);
+        check(Some(i64::MAX), 140, Some(5), Past::Whole);
+        // The oldest that there is: those before it may have been wanted, too.
+        check(Some(100), 100, None, Past::Unknown);
+        let facts = Facts { low: 0, lead_in, wanted: Some(0), ..FACTS };
+        check_past(Start::Committed, &facts, 0, None, Past::Whole);
+        // Hashes that were marked are written again.
+        let facts = Facts { lead_in, wanted: Some(120), past: Past::Since(EventTime(7)), ..FACTS };
+        check_past(Start::Committed, &facts, 120, None, Past::Since(EventTime(i64::MIN)));
+    }
+
+    #[test]
+    fn what_is_not_known_of_the_past_is_told() {
+        let lead_in = |offset| Some(LeadIn { offset, clock: None });
+        let torn = Facts { lead_in: lead_in(90), ..FACTS };
+        check_past(Start::Committed, &torn, 100, None, Past::Unknown);
+        check_past(Start::Committed, &FACTS, 150, None, Past::Unknown);
+        check_past(Start::Earliest, &FACTS, 100, None, Past::Unknown);
+        check_past(Start::Earliest, &Facts { low: 0, ..FACTS }, 0, None, Past::Whole);
+        for past in [Past::Whole, Past::Unknown, Past::Since(EventTime(7))] {
+            let facts = Facts { lead_in: lead_in(140), past, ..FACTS };
+            check_past(Start::Committed, &facts, 140, None, past);
+        }
+        let past = |start, low, high| decide(start, &Facts { low, high, ..FACTS }).assignment.past;
+        assert_eq!(past(Start::Committed, 0, 9), Past::Whole);
+        assert_eq!(past(Start::Committed, 3, 9), Past::Unknown);
+        assert_eq!(past(Start::Latest, 0, 9), Past::Unknown);
+        assert_eq!(past(Start::Latest, 0, 0), Past::Whole);
+        assert_eq!(past(Start::At(Some(5)), 0, 9), Past::Unknown);
+    }
+
     #[test]
     fn metadata_reads_back() {
         for clock in [None, Some(EventTime(-3)), Some(EventTime(i64::MAX))] {
             let lead_in = LeadIn { offset: 12, clock };
-            let commit = Commit { partition: PARTITION, offset: 20, lead_in };
-            assert_eq!(parse_metadata(&metadata(&commit)), Some(lead_in));
+            for past in [Past::Whole, Past::Unknown, Past::Since(EventTime(i64::MIN))] {
+                let coverage = Coverage { clock, span: Span(86_400_000_000), past };
+                let commit = Commit { partition: PARTITION, offset: 20, lead_in, coverage };
+                let read = Metadata { lead_in, coverage: Some(coverage) };
+                assert_eq!(parse_metadata(&metadata(&commit)), Some(read));
+                assert_eq!(read.clock(), clock);
+            }
         }
-        assert_eq!(parse_metadata(""), None);
-        assert_eq!(parse_metadata("other 1 2"), None);
+        let before = parse_metadata("windrow1 12 -3").unwrap();
+        let lead_in = LeadIn { offset: 12, clock: Some(EventTime(-3)) };
+        assert_eq!((before, before.clock()), (Metadata { lead_in, coverage: None }, lead_in.clock));
+        for text in ["", "other 1 2", "windrow1 12", "windrow2 12 -3", "windrow2 12 - - 5 x"] {
+            assert_eq!(parse_metadata(text), None, "{text}");
+        }
     }
 }

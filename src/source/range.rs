@@ -11,7 +11,7 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::kafka::{Mailbox, client_config, deliver, failed};
-use super::{Assignment, Commit, Error, Inbox, Notice, Source};
+use super::{Assignment, Commit, Error, Inbox, Notice, Past, Source};
 use crate::frame::{PartitionId, StreamId};
 use crate::time::{EventTime, Span};
 
@@ -194,7 +194,11 @@ impl RangeSource {
                 read_from,
                 clock: None,
                 publish_from: from,
+                hold_until: from,
                 end: to,
+                // Nobody would take the marks of a replay off again.
+                past: Past::Whole,
+                committed_past: Past::Whole,
             });
         }
         Ok(found)

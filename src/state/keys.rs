@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
+use datafusion::common::utils::normalize_float_zero;
 
 /// The number of a key.
 pub type Slot = u32;
@@ -160,27 +161,60 @@ impl Hasher for KeyHasher {
     }
 }
 
-/// Zero and minus zero are one key, as they are one group in SQL.
+/// Zero and minus zero are one key, as they are one group to DataFusion.
 fn plain_zeros(columns: &[ArrayRef]) -> Vec<ArrayRef> {
-    let plain = |column: &ArrayRef| -> ArrayRef {
-        match column.data_type() {
-            DataType::Float32 => {
-                Arc::new(column.as_primitive::<Float32Type>().unary::<_, Float32Type>(|x| x + 0.0))
-            }
-            DataType::Float64 => {
-                Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(|x| x + 0.0))
-            }
-            _ => Arc::clone(column),
-        }
-    };
-    columns.iter().map(plain).collect()
+    columns.iter().map(normalize_float_zero).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::StringViewArray;
+    use arrow::array::{Array, AsArray, Float32Array, Float64Array, Int32Array, StringViewArray};
+    use arrow::compute::cast;
+    use arrow::datatypes::{Field, Float64Type, Schema};
+    use datafusion::logical_expr::EmitTo;
+    use datafusion::physical_plan::aggregates::group_values::new_group_values;
+    use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
     use super::*;
+
+    /// The numbers of keys are those of the groups that DataFusion finds, and the keys are theirs.
+    #[track_caller]
+    fn check(columns: &[ArrayRef], expected: &[Slot]) {
+        let types: Vec<DataType> = columns.iter().map(|column| column.data_type().clone()).collect();
+        let fields: Vec<Field> =
+            types.iter().map(|of_column| Field::new("key", of_column.clone(), true)).collect();
+        let mut groups = new_group_values(Arc::new(Schema::new(fields)), &GroupOrdering::None).unwrap();
+        let mut of_rows = Vec::new();
+        groups.intern(columns, &mut of_rows).unwrap();
+        let of_rows: Vec<Slot> = of_rows.into_iter().map(|group| Slot::try_from(group).unwrap()).collect();
+        assert_eq!(of_rows, expected, "what DataFusion does");
+
+        let mut keys = Keys::try_new(&types).unwrap();
+        assert_eq!(keys.intern(columns).unwrap(), expected);
+        let found: Vec<Option<Slot>> = expected.iter().copied().map(Some).collect();
+        assert_eq!(keys.find(columns).unwrap(), found);
+        let slots: Vec<Slot> = (0..Slot::try_from(keys.len()).unwrap()).collect();
+        assert_eq!(keys.columns(&slots).unwrap(), groups.emit(EmitTo::All).unwrap());
+    }
+
+    #[test]
+    fn floats_are_the_groups_of_datafusion() {
+        let values = [0.0, -0.0, 1.0, -1.0, f64::NAN, -f64::NAN, f64::NAN];
+        let expected = [0, 0, 1, 2, 3, 4, 3];
+        let doubles: ArrayRef = Arc::new(Float64Array::from(values.to_vec()));
+        check(&[Arc::clone(&doubles)], &expected);
+        check(&[cast(&doubles.slice(0, 4), &DataType::Float16).unwrap()], &expected[..4]);
+        let singles: ArrayRef = Arc::new(Float32Array::from(vec![Some(-0.0), None, Some(0.0), None]));
+        check(&[Arc::clone(&singles)], &[0, 1, 0, 1]);
+        let numbers: ArrayRef = Arc::new(Int32Array::from(vec![1, 1, 1, 2]));
+        check(&[numbers, singles], &[0, 1, 0, 2]);
+        // The key is the plain zero, whichever came first.
+        let mut keys = Keys::try_new([&DataType::Float64]).unwrap();
+        let minus: ArrayRef = Arc::new(Float64Array::from(vec![-0.0]));
+        assert_eq!(keys.intern(&[minus]).unwrap(), [0]);
+        let zero = keys.columns(&[0]).unwrap().swap_remove(0);
+        assert_eq!(zero.as_primitive::<Float64Type>().value(0).to_bits(), 0);
+    }
 
     #[test]
     fn numbers_are_used_again() {

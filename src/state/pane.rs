@@ -298,6 +298,7 @@ impl Pane {
             part.shrink();
         }
         self.do_work()?;
+        self.work.shrink();
         if self.rows.is_sparse() {
             self.renumber();
         }
@@ -321,6 +322,12 @@ impl Pane {
         self.give_back();
     }
 
+    /// The number of a group's newest tile.
+    pub fn newest(&self, group: Group) -> Option<i64> {
+        let cells = self.parts.values().filter_map(|part| part.cells.get(group as usize));
+        cells.filter(|cells| !cells.is_empty()).map(Cells::newest).max()
+    }
+
     /// Whether a group has nothing here.
     pub fn is_free(&self, group: Group) -> bool {
         let is_free = |part: &Part| part.cells.get(group as usize).is_none_or(Cells::is_empty);
@@ -338,7 +345,8 @@ impl Pane {
         let parts = parts
             .map(|part| part.cells.capacity() * size_of::<Cells>() + part.room + part.index.bytes())
             .sum::<usize>();
-        parts + self.rows.bytes() + self.kernels.iter().map(|kernel| kernel.bytes()).sum::<usize>()
+        let rows = self.rows.bytes() + self.work.bytes();
+        parts + rows + self.kernels.iter().map(|kernel| kernel.bytes()).sum::<usize>()
     }
 
     fn make_room(&mut self) {
@@ -362,21 +370,17 @@ impl Pane {
                 Mode::Plain => kernel.merge(&work.plain)?,
             }
         }
-        work.subtract.clear();
-        work.anew.clear();
-        work.stack.clear();
-        work.counted.clear();
-        work.plain.clear();
+        work.done();
         self.give_back();
         Ok(())
     }
 
     /// Clears rows that are not needed any more.
     fn give_back(&mut self) {
-        let free = &mut self.work.free;
+        let free = &self.work.free;
         self.kernels.iter_mut().for_each(|kernel| kernel.clear(free));
         self.rows.give_back(free);
-        free.clear();
+        self.work.given_back();
     }
 
     /// Closes the gaps between rows, so that what was needed at a peak is given back.

@@ -115,6 +115,12 @@ impl Rows {
         lost.extend((0..).zip(&part.lists).filter(|(_, list)| !list.is_empty()).map(|(slot, _)| slot));
     }
 
+    /// The stretch of the event of an entity that came last, of any partition.
+    pub fn newest(&self, slot: Slot) -> Option<i64> {
+        let lists = self.parts.values().filter_map(|part| part.lists.get(slot as usize));
+        lists.filter_map(|list| list.last()).map(|place| place.stretch).max()
+    }
+
     /// Whether an entity has nothing here.
     pub fn is_free(&self, slot: Slot) -> bool {
         self.parts.values().all(|part| part.lists.get(slot as usize).is_none_or(Vec::is_empty))

@@ -7,6 +7,8 @@ use prometheus::{
     IntGaugeVec, Opts, PullingGauge, Registry,
 };
 
+use super::memory::resident_bytes;
+
 /// Registers a metric.
 pub(super) fn registered<M: Collector + Clone + 'static>(
     registry: &Registry,
@@ -93,24 +95,11 @@ pub(super) fn about_the_process(registry: &Registry) {
         .const_label("version", env!("CARGO_PKG_VERSION"));
     registered(registry, IntGauge::with_opts(build)).set(1);
     let help = "Resident memory, read when asked.";
-    registered(registry, PullingGauge::new("process_resident_memory_bytes", help, Box::new(resident_bytes)));
+    registered(registry, PullingGauge::new("process_resident_memory_bytes", help, Box::new(resident)));
 }
 
-/// Resident memory as the kernel tells it; 0 where it does not.
-fn resident_bytes() -> f64 {
-    // The line `VmRSS:  1234 kB`; unlike statm it does not count in pages.
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    kibibytes.unwrap_or_default() * 1024.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_read() {
-        assert!(resident_bytes() > 1e6);
-    }
+/// Resident memory; 0 where the kernel does not tell it.
+#[expect(clippy::cast_precision_loss, reason = "memory is far below 2^53")]
+fn resident() -> f64 {
+    resident_bytes().unwrap_or_default() as f64
 }

@@ -45,6 +45,19 @@ impl LossKind {
     pub(super) const LABELS: [&'static str; 2] = ["unread", "lead_in"];
 }
 
+/// What reading waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PauseReason {
+    /// The batch is full, and the store is not done with the last.
+    Store,
+    /// The process takes as much memory as it may.
+    Memory,
+}
+
+impl PauseReason {
+    pub(super) const LABELS: [&'static str; 2] = ["store", "memory"];
+}
+
 /// What became of a write to Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedisStatus {

@@ -14,7 +14,7 @@ pub enum Format {
 }
 
 /// What is logged where nobody says otherwise.
-const DEFAULT_FILTER: &str = "info";
+const DEFAULT_FILTER: &str = "info,object_store=warn";
 
 /// Names whose value says what is logged, in the syntax of `tracing`; the first that is set holds.
 const FILTER_NAMES: [&str; 2] = ["WINDROW_LOG", "RUST_LOG"];

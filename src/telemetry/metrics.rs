@@ -13,10 +13,11 @@ use super::families::{
     about_the_process, counters, counters_by_two, gauge, gauges, histogram, histograms, lags, registered,
 };
 use super::labels::{
-    BATCH_EVENTS_BUCKETS, EventStatus, FRESHNESS_BUCKETS, LATENCY_BUCKETS, LateAction, LossKind, RedisStatus,
-    Stage,
+    BATCH_EVENTS_BUCKETS, EventStatus, FRESHNESS_BUCKETS, LATENCY_BUCKETS, LateAction, LossKind, PauseReason,
+    RedisStatus, Stage,
 };
 use crate::frame::{PartitionId, Reason, StreamId};
+use crate::time::Span;
 
 /// All metrics of a process. Clones share them.
 #[derive(Clone)]
@@ -37,6 +38,7 @@ struct Families {
     freshness: Vec<Histogram>,
     state_bytes: Vec<IntGauge>,
     view_failures: Vec<IntCounter>,
+    warming: Vec<IntGauge>,
     redis_writes: Vec<IntCounter>,
     batch_seconds: Vec<Histogram>,
     key_mismatches: Vec<IntCounter>,
@@ -47,6 +49,7 @@ struct Families {
     checkpoint_age: Gauge,
     checkpoint_duration: Gauge,
     shards: IntGauge,
+    reading_paused: Vec<IntGauge>,
 }
 
 impl Metrics {
@@ -142,6 +145,13 @@ impl Metrics {
                 "view",
                 views,
             ),
+            warming: gauges(
+                &registry,
+                "stream_warming_seconds",
+                "Event time until all windows of a view are complete; 0 when they are.",
+                "view",
+                views,
+            ),
             redis_writes: counters(
                 &registry,
                 "redis_writes_total",
@@ -180,6 +190,13 @@ impl Metrics {
                 &registry,
                 "checkpoint_duration_seconds",
                 "Time that the newest checkpoint took.",
+            ),
+            reading_paused: gauges(
+                &registry,
+                "stream_reading_paused",
+                "Whether reading waits, by what for.",
+                "reason",
+                &PauseReason::LABELS,
             ),
             shards: registered(&registry, IntGauge::new("windrow_shards", "Shards that this process holds.")),
             streams: streams.iter().map(|(name, topic)| ((*name).to_owned(), (*topic).to_owned())).collect(),
@@ -250,6 +267,12 @@ impl Metrics {
         self.0.state_bytes[view].set(gauge_value(bytes));
     }
 
+    /// Says how long a view's clock has to go on until all of its windows are complete.
+    pub fn warming(&self, view: usize, left: Span) {
+        // A started second counts: it is 0 only when they are.
+        self.0.warming[view].set(left.0.saturating_add(999_999) / 1_000_000);
+    }
+
     /// Records the time from a batch's start to Redis' acknowledgement.
     pub fn processing_latency(&self, latency: Duration) {
         self.0.processing_latency.observe(latency.as_secs_f64());
@@ -299,6 +322,13 @@ impl Metrics {
     /// Says how many shards this process holds.
     pub fn shards(&self, count: usize) {
         self.0.shards.set(gauge_value(count));
+    }
+
+    /// Says what reading waits for.
+    pub fn reading_paused(&self, reason: Option<PauseReason>) {
+        for (index, gauge) in self.0.reading_paused.iter().enumerate() {
+            gauge.set(i64::from(reason.is_some_and(|reason| reason as usize == index)));
+        }
     }
 
     /// Says how old the newest checkpoint is.
@@ -367,6 +397,7 @@ mod tests {
         metrics.events_lost(STREAM, LossKind::Unread, 4);
         metrics.made_anew(STREAM);
         metrics.features(0, 5);
+        metrics.warming(0, Span::from_millis(1001));
         metrics.redis_writes(RedisStatus::Retried, 7);
         metrics.freshness(0, [(0.15, 2), (4.0, 1)]);
         metrics.batch_seconds(Stage::Publish, Duration::from_millis(2));
@@ -378,10 +409,16 @@ mod tests {
         check(&metrics, r#"stream_events_lost_total{kind="lead_in",stream="clicks"} 0"#);
         check(&metrics, r#"stream_partitions_made_anew_total{stream="clicks"} 1"#);
         check(&metrics, r#"stream_features_computed_total{view="clickstream"} 5"#);
+        check(&metrics, r#"stream_warming_seconds{view="clickstream"} 2"#);
         check(&metrics, r#"redis_writes_total{status="retried"} 7"#);
         check(&metrics, r#"stream_freshness_seconds_bucket{view="clickstream",le="0.2"} 2"#);
         check(&metrics, r#"stream_freshness_seconds_count{view="clickstream"} 3"#);
         check(&metrics, r#"stream_batch_seconds_count{stage="publish"} 1"#);
+        metrics.reading_paused(Some(PauseReason::Memory));
+        check(&metrics, r#"stream_reading_paused{reason="memory"} 1"#);
+        check(&metrics, r#"stream_reading_paused{reason="store"} 0"#);
+        metrics.reading_paused(None);
+        check(&metrics, r#"stream_reading_paused{reason="memory"} 0"#);
     }
 
     #[test]

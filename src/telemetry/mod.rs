@@ -6,8 +6,10 @@ mod health;
 pub mod http;
 mod labels;
 pub mod log;
+mod memory;
 mod metrics;
 
 pub use health::Health;
-pub use labels::{EventStatus, LateAction, LossKind, RedisStatus, Stage};
+pub use labels::{EventStatus, LateAction, LossKind, PauseReason, RedisStatus, Stage};
+pub use memory::resident_bytes;
 pub use metrics::Metrics;

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::tiling::{Tiling, panes};
 use super::{FeatureView, Sharding};
+use crate::error::Problem;
 use crate::time::duration_text;
 
 /// The class of a view, its windows, what it keeps, what a batch costs, and why.
@@ -46,6 +47,26 @@ pub fn explain(view: &FeatureView) -> String {
         Err(_) => events(view, &mut line),
     }
     text
+}
+
+/// The views that are refused, by name: their class, why, and what to do.
+pub fn refused(problems: &[Problem]) -> Vec<(String, String)> {
+    let mut told: Vec<(String, String)> = Vec::new();
+    for problem in problems {
+        let Some(refused) = &problem.refused else { continue };
+        let index = told.iter().position(|(view, _)| *view == refused.view).unwrap_or_else(|| {
+            let file = problem.place.as_ref().map_or("", |place| place.file.as_str());
+            let head = format!("{:<10} {}  ({file})\n{:<10} refused\n", "view", refused.view, "class");
+            told.push((refused.view.clone(), head));
+            told.len() - 1
+        });
+        let text = &mut told[index].1;
+        let _ = writeln!(text, "{:<10} {}", "why", refused.reason);
+        if let Some(hint) = &problem.hint {
+            let _ = writeln!(text, "{:<10} hint: {hint}", "");
+        }
+    }
+    told
 }
 
 /// What a tiled view keeps: for each stream its windows, in tiles.

@@ -6,12 +6,14 @@
 //! be evaluated apart), [`classify`], [`explain`] (all of it told).
 
 pub mod classify;
+mod depth;
 pub mod explain;
 pub mod header;
 pub mod keying;
 pub mod lineage;
 pub mod plan;
 pub mod problems;
+pub mod session;
 pub mod table;
 pub mod tiling;
 pub mod window;

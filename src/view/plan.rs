@@ -8,22 +8,36 @@ use std::time::Duration;
 use arrow::datatypes::Schema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DataFusionError};
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 
 use super::classify;
+use super::depth;
 use super::header::{self, Header};
 use super::problems;
+pub use super::session::session;
 use super::table::StreamTable;
 use super::window::{self, Window};
 use super::{FeatureView, Scan, Sharding, Streams, keying, lineage, tiling};
 use crate::decode::reader::EVENT_TIME;
 use crate::error::{Place, Problem};
 use crate::time::{Span, duration_text};
+
+/// The most that the file of a view may have, in bytes: some fifty times the longest shipped one.
+const MOST_BYTES: u64 = 256 << 10;
+
+/// The problem of a view's file with so many bytes, if they are too many.
+pub fn too_large(path: &str, bytes: u64) -> Option<Problem> {
+    (bytes > MOST_BYTES).then(|| {
+        Problem::new(format!("the view has {bytes} bytes, at most {MOST_BYTES} are read"))
+            .at(Place::file(path))
+            .hint("make several views of it, each in a file of its own")
+    })
+}
 
 /// The text of a view, and where it stands.
 #[derive(Debug, Clone)]
@@ -43,15 +57,6 @@ struct Planned {
     /// Optimised as far as that leaves aggregates as they are written, or why it could not be.
     written: Result<LogicalPlan, String>,
     windows: BTreeSet<Window>,
-}
-
-/// DataFusion as every view is planned and evaluated with: one partition, since
-/// the parallelism is that of shards.
-pub fn session() -> SessionState {
-    let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
-    config.options_mut().sql_parser.collect_spans = true;
-    config.options_mut().execution.time_zone = Some("+00:00".to_owned());
-    SessionStateBuilder::new().with_config(config).with_default_features().build()
 }
 
 /// Plans views over the configured streams.
@@ -89,6 +94,12 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// Everything that is wrong with any of them.
     pub async fn plan_all(&self, files: &[ViewFile]) -> Result<Vec<FeatureView>, Vec<Problem>> {
+        let (views, problems) = self.plan_each(files).await;
+        if problems.is_empty() { Ok(views) } else { Err(problems) }
+    }
+
+    /// Plans every view that can be planned, and says everything that is wrong with the others.
+    pub async fn plan_each(&self, files: &[ViewFile]) -> (Vec<FeatureView>, Vec<Problem>) {
         let mut views: Vec<FeatureView> = Vec::new();
         let mut problems = Vec::new();
         for file in files {
@@ -110,7 +121,7 @@ impl<'a> Planner<'a> {
                 }
             }
         }
-        if problems.is_empty() { Ok(views) } else { Err(problems) }
+        (views, problems)
     }
 
     /// Plans one view.
@@ -118,6 +129,9 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// Everything that is wrong with it.
     pub async fn plan(&self, file: &ViewFile) -> Result<FeatureView, Vec<Problem>> {
+        if let Some(problem) = too_large(&file.path, file.text.len() as u64) {
+            return Err(vec![problem]);
+        }
         let header = header::parse(&file.path, &file.stem, &file.text);
         let (name, resolution) = header
             .as_ref()
@@ -161,6 +175,12 @@ impl<'a> Planner<'a> {
 
     /// The file's one statement, which must be a query.
     fn only_select(&self, name: &str, file: &ViewFile) -> Result<Statement, Problem> {
+        if let Some((at, what)) = depth::too_deep(&file.text) {
+            let place = Place { file: file.path.clone(), line: Some(at.line), column: Some(at.column) };
+            return Err(Problem::new(format!("view `{name}` goes too deep: it has {what}"))
+                .at(place)
+                .hint("split it over several columns or views; values are tested together with IN (…)"));
+        }
         let options = self.context.state().config().options().sql_parser.clone();
         let parsed = DFParserBuilder::new(file.text.as_str())
             .with_recursion_limit(options.recursion_limit.get())
@@ -283,9 +303,10 @@ fn refuse_unfit(name: &str, file: &ViewFile, plan: &LogicalPlan) -> Result<(), P
                         other => other.to_string(),
                     };
                     found = Some(
-                        Problem::new(format!(
-                            "view `{name}` is refused: the result of `{function}` is not a function of its input"
-                        ))
+                        Problem::refused(
+                            name,
+                            format!("the result of `{function}` is not a function of its input"),
+                        )
                         .at(place(&function))
                         .hint("features must come out the same when they are computed again; use columns of the events instead"),
                     );
@@ -334,9 +355,10 @@ fn scans_of(
                 None => {
                     let (line, column) = problems::find_word(&file.text, &stream).unzip();
                     problems.push(
-                        Problem::new(format!(
-                            "view `{view}` is refused: nothing bounds which events of stream `{stream}` must be kept"
-                        ))
+                        Problem::refused(
+                            view,
+                            format!("nothing bounds which events of stream `{stream}` must be kept"),
+                        )
                         .at(Place { file: file.path.clone(), line, column })
                         .hint(format!(
                             "add a window that holds for every row, such as `WHERE {EVENT_TIME} > now() - INTERVAL '24 hours'` (a FILTER bounds only its aggregate)"
@@ -349,7 +371,7 @@ fn scans_of(
     });
     if scans.is_empty() && problems.is_empty() {
         problems.push(
-            Problem::new(format!("view `{view}` is refused: it reads no stream"))
+            Problem::refused(view, "it reads no stream")
                 .at(Place::file(&file.path))
                 .hint("select from a stream"),
         );

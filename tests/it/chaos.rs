@@ -6,7 +6,7 @@
 //! `make chaos` goes on for minutes. The seed decides what breaks when and what
 //! the events are; which of them are under way at that moment it cannot decide.
 
-mod dice;
+pub mod dice;
 mod fleet;
 mod producer;
 mod schedule;

@@ -1,7 +1,9 @@
 //! State kept across restarts: what is read again is what came since, and
 //! whatever a checkpoint cannot be used for, the features are exact.
 
-use std::collections::BTreeMap;
+mod buckets;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,40 +22,63 @@ const PARTITIONS: i32 = 2;
 struct Checkpointed {
     redis: RedisServer,
     directory: TempDir,
+    /// Without checkpoints.
+    bare: Setting,
     setting: Setting,
 }
 
 fn checkpointed(name: &str) -> Checkpointed {
     let redis = RedisServer::start();
     let directory = TempDir::with_prefix("windrow-checkpoints-").expect("makes a temporary directory");
-    let setting = Setting::new(name, PARTITIONS, &redis)
-        .option(&format!("checkpoint_dir = '{}'", directory.path().display()))
-        .option("checkpoint_interval = \"200ms\"");
-    Checkpointed { redis, directory, setting }
+    let bare = Setting::new(name, PARTITIONS, &redis);
+    let place = format!("checkpoint_dir = '{}'", directory.path().display());
+    let setting = bare.clone().option(&place).option("checkpoint_interval = \"200ms\"");
+    Checkpointed { redis, directory, bare, setting }
 }
 
 impl Checkpointed {
     fn place(&self, partition: i32) -> PathBuf {
-        let Setting { group, topic, .. } = &self.setting;
-        self.directory.path().join(group).join(topic).join(partition.to_string())
+        place(self.directory.path(), &self.setting, partition)
     }
 
-    /// The position of each partition's newest checkpoint.
     fn positions(&self) -> BTreeMap<i32, i64> {
-        let position = |partition: i32| {
-            let manifest = fs::read_to_string(self.place(partition).join("manifest")).ok()?;
-            let manifest: serde_json::Value = serde_json::from_str(manifest.lines().nth(1)?).ok()?;
-            Some((partition, manifest["chain"].as_array()?.last()?["position"].as_i64()?))
-        };
-        (0..PARTITIONS).filter_map(position).collect()
+        positions(self.directory.path(), &self.setting)
     }
 
+    #[track_caller]
     fn eventually_saved(&self, expected: &BTreeMap<i32, i64>) {
-        eventually(PATIENCE, "everything is in a checkpoint", || match self.positions() {
-            positions if positions == *expected => Ok(()),
-            positions => Err(format!("{positions:?}")),
-        });
+        eventually_saved(self.directory.path(), &self.setting, expected);
     }
+}
+
+/// Where the objects of a partition are.
+fn place(root: &Path, setting: &Setting, partition: i32) -> PathBuf {
+    root.join(&setting.group).join(&setting.topic).join(partition.to_string())
+}
+
+/// The position of each partition's newest checkpoint.
+fn positions(root: &Path, setting: &Setting) -> BTreeMap<i32, i64> {
+    let position = |partition: i32| {
+        let manifest = fs::read_to_string(place(root, setting, partition).join("manifest")).ok()?;
+        let manifest: serde_json::Value = serde_json::from_str(manifest.lines().nth(1)?).ok()?;
+        Some((partition, manifest["chain"].as_array()?.last()?["position"].as_i64()?))
+    };
+    (0..PARTITIONS).filter_map(position).collect()
+}
+
+/// The names of a partition's objects.
+fn objects(root: &Path, setting: &Setting, partition: i32) -> BTreeSet<String> {
+    let names = files(&place(root, setting, partition)).into_iter();
+    let names = names.filter_map(|file| Some(file.file_name()?.to_str()?.to_owned()));
+    names.filter(|name| name != "manifest").collect()
+}
+
+#[track_caller]
+fn eventually_saved(root: &Path, setting: &Setting, expected: &BTreeMap<i32, i64>) {
+    eventually(PATIENCE, "everything is in a checkpoint", || match positions(root, setting) {
+        positions if positions == *expected => Ok(()),
+        positions => Err(format!("{positions:?}")),
+    });
 }
 
 /// Everything to the end, once; what it said.
@@ -175,4 +200,40 @@ fn a_checkpoint_of_another_view_is_refused() {
     let longer = SPENDING.replace("'24 hours'", "'25 hours'");
     let changed = |setting: Setting| setting.view("spending", &longer);
     check_refused("changed", |_| {}, changed, "`spending` keeps something else now");
+}
+
+/// The new log grows as long as the old one was: what was saved of that is not for it.
+#[test]
+fn a_topic_made_anew_does_not_take_the_checkpoint_of_the_old_one() {
+    let world = checkpointed("disowned");
+    let Checkpointed { redis, .. } = &world;
+    let setting = &world.setting;
+    let old = payments(0..60, PARTITIONS);
+    setting.produce(&old);
+    once(setting);
+    assert_eq!(world.positions(), BTreeMap::from([(0, 30), (1, 30)]));
+
+    let client = setting.client();
+    client.delete_topic(&setting.topic);
+    client.create_topic(&setting.topic, PARTITIONS);
+    let new = payments(100..200, PARTITIONS);
+    setting.produce(&new[..20]);
+    // No checkpoint of the new log takes the old one's place before that is looked at.
+    let seldom = world.bare.another_process();
+    let seldom = seldom.option(&format!("checkpoint_dir = '{}'", world.directory.path().display()));
+    let seldom = seldom.option("checkpoint_interval = \"1h\"");
+    let mut killed = seldom.windrow(&["run"]).spawn();
+    killed.wait_for_line("the checkpoint of the log that was before is not used any more");
+    eventually(PATIENCE, "both checkpoints are disowned", || match world.positions() {
+        none if none.is_empty() => Ok(()),
+        some => Err(format!("{some:?}")),
+    });
+    setting.produce(&new[20..]);
+    setting.eventually_exact(redis, &new);
+    setting.eventually_committed();
+    killed.kill();
+
+    let said = once(setting);
+    assert!(!said.contains(GOES_ON), "{said}");
+    assert_spending(redis, &new);
 }

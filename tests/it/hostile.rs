@@ -14,8 +14,14 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use windrow::schema::shipped::TRANSACTIONS_V2;
+
 /// What one input may take on a busy machine; most take far less than a millisecond.
 const SLOWEST: Duration = Duration::from_secs(10);
+
+/// What an event may take that is meant to take long, with the making of its decoder. Without a
+/// limit, it takes several seconds.
+const SLOWEST_EVENT: Duration = Duration::from_secs(1);
 
 /// The main thread's stack, on which configuration and views are read in a run.
 const STACK_BYTES: usize = 8 << 20;
@@ -97,14 +103,24 @@ fn mutated(numbers: &mut Numbers, corpus: &[Vec<u8>]) -> Vec<u8> {
     input
 }
 
+/// What a target begins with: for views also those that are shipped.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let mut files: Vec<PathBuf> = fs::read_dir(&directory)
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = files_in(&root.join("fuzz/corpus").join(target));
+    if target == "view_header" {
+        files.extend(files_in(&root.join("sql")));
+    }
+    files.iter().map(|file| fs::read(file).expect("the file can be read")).collect()
+}
+
+/// The files of a directory, by name.
+fn files_in(directory: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(directory)
         .unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
         .map(|file| file.expect("the directory can be read").path())
         .collect();
     files.sort();
-    files.iter().map(|file| fs::read(file).expect("the file can be read")).collect()
+    files
 }
 
 /// Runs a target over its corpus and over `count` inputs made of it.
@@ -169,6 +185,21 @@ fn configuration() {
 #[test]
 fn packed_commands() {
     run("resp", targets::resp, 10_000);
+}
+
+/// An array's first bytes say how many items follow; of items without bytes, a
+/// decoder would step through two thousand million before it finds the event's end.
+#[test]
+fn items_that_take_no_bytes_cost_no_time() {
+    for items in [r#""null""#, r#"{"type": "record", "name": "Nothing", "fields": []}"#] {
+        let field = format!(r#"{{"name": "nothing", "type": {{"type": "array", "items": {items}}}}},"#);
+        let schema = TRANSACTIONS_V2.replacen('[', &format!("[{field}"), 1);
+        // The event begins with that array: whoever knows the schema steps into it.
+        let begun = Instant::now();
+        targets::writer_schema(schema.as_bytes());
+        let took = begun.elapsed();
+        assert!(took < SLOWEST_EVENT, "{took:?} for {items}");
+    }
 }
 
 /// Otherwise nothing above would test what it says.

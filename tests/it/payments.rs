@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use serde_json::json;
 
-use crate::oracle::{DAY, MINUTE, Row, Rows, SECOND, Value, differences};
+use crate::oracle::{DAY, MINUTE, Row, Rows, SECOND, Value, compare_hashes};
 use crate::support::avro::WriterSchema;
 use crate::support::client::{Client, Event};
 use crate::support::kafka::KafkaBroker;
@@ -179,22 +179,7 @@ pub fn hashes(redis: &RedisServer, entity: &str, view: &str) -> BTreeMap<String,
 /// # Errors
 /// Every difference.
 pub fn compare(redis: &RedisServer, entity: &str, view: &str, expected: &Rows) -> Result<(), String> {
-    let actual = hashes(redis, entity, view);
-    let mut message = String::new();
-    for key in actual.keys().filter(|key| !expected.contains_key(*key)) {
-        let _ = writeln!(message, "{key}: has a hash and should have none");
-    }
-    for (key, row) in expected {
-        let Some(hash) = actual.get(key) else {
-            let _ = writeln!(message, "{key}: has no hash");
-            continue;
-        };
-        let differences = differences(hash, row);
-        if !differences.is_empty() {
-            let _ = write!(message, "{key}:\n{differences}");
-        }
-    }
-    if message.is_empty() { Ok(()) } else { Err(message) }
+    compare_hashes(&hashes(redis, entity, view), expected)
 }
 
 /// A topic, a consumer group, and how the binary is configured for them.

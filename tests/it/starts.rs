@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::input::job::Job;
 use crate::payments::{NOON, STEP, Setting, assert_spending, payments};
 use crate::support::PATIENCE;
 use crate::support::redis::RedisServer;
@@ -196,6 +197,20 @@ fn a_second_signal_ends_a_run_at_once() {
     assert_spending(&redis, &all);
 }
 
+/// Status 0 would say that everything is in Redis.
+#[test]
+fn a_run_that_is_interrupted_before_it_has_caught_up_has_failed() {
+    let mut redis = RedisServer::start_persistent();
+    let setting = Setting::new("interrupted", 1, &redis).option(r#"shutdown_timeout = "5s""#);
+    setting.produce(&payments(0..40, 1));
+    redis.stop();
+    let mut running = setting.windrow(&["run", "--until-caught-up"]).spawn();
+    running.wait_for_line("reading waits meanwhile");
+    let output = running.terminate();
+    assert_eq!(output.status.code(), Some(1), "{}", output.stderr);
+    assert!(output.stderr.contains("interrupted before it had caught up"), "{}", output.stderr);
+}
+
 #[test]
 fn a_start_tells_that_windows_are_rebuilt() {
     let redis = RedisServer::start();
@@ -218,4 +233,23 @@ fn without_any_topic_there_is_nothing_to_catch_up_with() {
     let output = setting.windrow(&absent).run_to_end(PATIENCE);
     assert_eq!(output.status.code(), Some(1), "{}", output.stderr);
     assert!(output.stderr.contains("none of the topics is there: not-there"), "{}", output.stderr);
+}
+
+/// A join over topics with 2 and 3 partitions runs, and says that it cannot be right.
+#[test]
+fn streams_that_meet_need_as_many_partitions_each() {
+    const STREAM: &str = "key = \"card_id\"\nevent_time = \"timestamp\"\nschema = \"transactions.v2.avsc\"\n";
+    let mut job = Job::new();
+    let (one, two) = (job.stream("one", 2, STREAM), job.stream("two", 3, STREAM));
+    job.view(
+        "pairs",
+        "-- entity: card\n-- key: card_id\nSELECT one.card_id, count(*) AS pairs\n\
+         FROM one JOIN two ON one.card_id = two.card_id\n\
+         WHERE one.event_time > now() - INTERVAL '1 hour' AND two.event_time > now() - INTERVAL '1 hour'\n\
+         GROUP BY one.card_id\n",
+    );
+    let output = job.run(&["--until-caught-up"]).run_to_end(PATIENCE);
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    let warning = format!("different numbers of partitions ({one} has 2, {two} has 3)");
+    assert!(output.stderr.contains(&warning), "{}", output.stderr);
 }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::oracle::{Rows, SECOND, differences};
+use crate::oracle::{Rows, SECOND, compare_hashes};
 use crate::payments::{NOON, Payment, STEP, Setting, spending};
 use crate::support::cluster::Cluster;
 use crate::support::redis::MASTER;
@@ -35,16 +35,7 @@ fn on_cluster(name: &str, cluster: &Cluster) -> Setting {
 
 /// Whether the cluster holds exactly these hashes.
 fn compare(cluster: &Cluster, expected: &Rows) -> Result<(), String> {
-    let actual = cluster.hashes("card", "spending")?;
-    if !actual.keys().eq(expected.keys()) {
-        return Err(format!("hashes of {:?}, expected {:?}", actual.keys(), expected.keys()));
-    }
-    let differing = actual.iter().filter_map(|(card, hash)| {
-        let differences = differences(hash, &expected[card]);
-        if differences.is_empty() { None } else { Some(format!("{card}:\n{differences}")) }
-    });
-    let message: String = differing.collect();
-    if message.is_empty() { Ok(()) } else { Err(message) }
+    compare_hashes(&cluster.hashes("card", "spending")?, expected)
 }
 
 #[track_caller]

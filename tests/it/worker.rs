@@ -4,10 +4,12 @@
 //! count.
 
 mod checkpoints;
-mod log;
-mod reference;
-mod run;
-mod views;
+pub mod log;
+pub mod reference;
+pub mod run;
+mod sweep;
+pub mod views;
+mod warming;
 
 use std::collections::BTreeMap;
 

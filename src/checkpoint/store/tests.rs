@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use object_store::ListResult;
 use object_store::memory::InMemory;
 
 use super::*;
@@ -25,7 +26,7 @@ fn store() -> Store {
 
 fn names(store: &Store) -> Vec<String> {
     let place = place(&identity(), 3);
-    let listed = store.runtime.block_on(store.objects.list_with_delimiter(Some(&place))).unwrap();
+    let listed: ListResult = store.wait(0, store.objects.list_with_delimiter(Some(&place))).unwrap();
     let names = listed.objects.iter().filter_map(|meta| meta.location.filename());
     names.filter(|name| *name != MANIFEST).map(str::to_owned).collect()
 }
@@ -81,7 +82,7 @@ fn it_is_whole_or_refused() {
     let place = place(&identity(), 3);
     let names = chain.iter().map(|entry| entry.object.as_str()).chain([MANIFEST]);
     for name in names {
-        let bytes = store.get(&place, name).unwrap().unwrap();
+        let bytes = store.get(&place, name, 0).unwrap().unwrap();
         for length in 0..bytes.len() {
             let mut other = bytes.clone();
             other[length] ^= 0x10;
@@ -94,20 +95,51 @@ fn it_is_whole_or_refused() {
         store.put(&place, name, bytes).unwrap();
         assert_eq!(position(&store, 100), Some(20));
     }
-    store.runtime.block_on(store.objects.delete(&place.clone().join(chain[0].object.as_str()))).unwrap();
+    store.delete(&place, &chain[0].object).unwrap();
     let read = store.read(&identity(), 3, 0, 100);
     assert!(matches!(read, Err(Error::Refused(Refusal::Damaged(_)))), "{read:?}");
 }
 
 #[test]
-fn only_directories_are_known() {
-    let error = Store::open(FilePath::new("s3://bucket/checkpoints")).unwrap_err();
-    let text = "checkpoints cannot be kept at `s3://bucket/checkpoints`: this build knows directories and file:// URLs";
-    assert_eq!(error.to_string(), text);
+fn what_is_disowned_is_not_read_again() {
+    let store = store();
+    let chain = write(&store, &[], 10, true);
+    // Another process wrote them: those that the manifest names go all the same.
+    let other = Store::over(Arc::clone(&store.objects)).unwrap();
+    write(&other, &chain, 20, false);
+    let third = Store::over(Arc::clone(&store.objects)).unwrap();
+    third.put(&place(&identity(), 3), "stranger", vec![1]).unwrap();
+    assert!(third.disown(&identity(), 3, EventTime(0)).unwrap());
+    assert_eq!(position(&store, 100), None);
+    assert!(names(&store).iter().all(|name| name == "stranger"), "{:?}", names(&store));
+    assert!(!third.disown(&identity(), 3, EventTime(0)).unwrap());
+    assert!(!third.disown(&identity(), 4, EventTime(0)).unwrap());
+    // One that is damaged, too.
+    write(&store, &[], 30, true);
+    store.put(&place(&identity(), 3), MANIFEST, b"damaged".to_vec()).unwrap();
+    assert!(store.disown(&identity(), 3, EventTime(0)).unwrap());
+    assert_eq!(position(&store, 100), None);
+}
+
+#[test]
+fn directories_are_opened_by_path_and_by_url() {
     let directory = tempfile::tempdir().unwrap();
-    let url = format!("file://{}/a/b", directory.path().display());
-    let store = Store::open(FilePath::new(&url)).unwrap();
+    let url: Location = format!("file://{}/a/b", directory.path().display()).parse().unwrap();
+    let store = Store::open(url).unwrap();
     write(&store, &[], 10, true);
-    let again = Store::open(&directory.path().join("a/b")).unwrap();
+    let again = Store::open(directory.path().join("a/b").as_path()).unwrap();
     assert_eq!(position(&again, 10), Some(10));
+}
+
+#[test]
+fn a_refusal_is_told_by_its_code() {
+    let answer = "Server returned non-2xx status code: 403 Forbidden: <Error><Code>AccessDenied</Code>\
+                  <StringToSign>a-secret</StringToSign></Error>";
+    let denied = object_store::Error::PermissionDenied { path: "p".to_owned(), source: answer.into() };
+    let error = Error::of(denied);
+    let said = "the checkpoint store refuses access, its credentials or rights are wrong: AccessDenied";
+    assert_eq!(error.to_string(), said);
+    assert_eq!(error.trouble(), Some(Trouble::Denied));
+    let unknown = object_store::Error::Unauthenticated { path: "p".to_owned(), source: "no".into() };
+    assert!(Error::of(unknown).to_string().ends_with(": not authenticated"));
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::properties;
 use crate::error::{Problem, Problems};
 use crate::generate::{Framing, Kind, Options, SchemaIds};
 use crate::time::{EventTime, Span, parse_duration};
@@ -15,6 +16,9 @@ Examples:
   windrow generate --brokers localhost:9092 --rate 0 --count 10000000 --seed 7
   windrow generate --brokers localhost:9092 --late-share 0.02 --malformed-share 0.001 --v1-share 0.3
   windrow generate --output events.jsonl --streams clicks --count 1000 --start-time 2026-01-31T12:00:00Z";
+
+/// Events per second of event time where nothing says how many.
+const UNPACED_EVENT_RATE: f64 = 1000.0;
 
 /// A shipped stream, as it is named on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -100,7 +104,7 @@ pub struct GenerateArgs {
     #[arg(long, env = "WINDROW_RATE", value_name = "N", default_value_t = 1000.0, value_parser = rate)]
     pub rate: f64,
 
-    /// Events per second of event time [default: --rate; wall time where that is 0]
+    /// Events per second of event time [default: --rate; if 0, 1000 with a --start-time, else wall time]
     #[arg(long, env = "WINDROW_EVENT_RATE", value_name = "N", value_parser = rate)]
     pub event_rate: Option<f64>,
 
@@ -177,6 +181,14 @@ impl GenerateArgs {
         self.schema_registry_url.as_deref().or(self.plain_schema_registry_url.as_deref())
     }
 
+    /// Events per second of event time; none where it is wall time. Whoever gives a
+    /// start time wants the same events again, however fast this machine is.
+    pub fn event_rate(&self) -> Option<f64> {
+        let as_fast_as_possible = self.rate <= 0.0 && self.start_time.is_some();
+        let default = if as_fast_as_possible { UNPACED_EVENT_RATE } else { self.rate };
+        Some(self.event_rate.unwrap_or(default)).filter(|rate| *rate > 0.0)
+    }
+
     /// The streams, each once.
     pub fn kinds(&self) -> Vec<Kind> {
         let given: Vec<Kind> = self.streams.iter().copied().map(Kind::from).collect();
@@ -248,6 +260,7 @@ impl GenerateArgs {
             let problem = Problem::new("a librdkafka property has no value");
             problems.push(problem.hint("write NAME=VALUE"));
         }
+        problems.extend(properties::problems(self.properties()));
         if let Err(error) = self.options(SchemaIds::default()).validate() {
             problems.push(Problem::new(error.to_string()));
         }
@@ -280,4 +293,34 @@ fn time(text: &str) -> Result<EventTime, String> {
     chrono::DateTime::parse_from_rfc3339(text.trim()).map(|time| EventTime(time.timestamp_micros())).map_err(
         |_| format!("`{text}` is not a time: write RFC 3339 (2026-01-31T12:00:00Z) or epoch milliseconds"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: GenerateArgs,
+    }
+
+    #[track_caller]
+    fn check(arguments: &str, expected: Option<f64>) {
+        let line = Line::try_parse_from(format!("generate {arguments}").split_whitespace()).unwrap();
+        assert_eq!(line.args.event_rate(), expected, "{arguments}");
+    }
+
+    #[test]
+    fn event_time_does_not_follow_this_machine_where_it_begins_at_a_given_time() {
+        check("", Some(1000.0));
+        check("--rate 50", Some(50.0));
+        check("--rate 50 --event-rate 7", Some(7.0));
+        check("--rate 0", None);
+        check("--rate 0 --start-time 5000", Some(1000.0));
+        check("--rate 0 --start-time 5000 --event-rate 7", Some(7.0));
+        check("--rate 50 --start-time 5000 --event-rate 0", None);
+    }
 }

@@ -42,7 +42,7 @@ pub fn run(args: &GenerateArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     let started = clock.now();
     let pace = Pace {
         rate: (args.rate > 0.0).then_some(args.rate),
-        event_rate: Some(args.event_rate.unwrap_or(args.rate)).filter(|rate| *rate > 0.0),
+        event_rate: args.event_rate(),
         start: args.start_time.unwrap_or(started),
     };
     let ends_after = args.duration.map(Span::from);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Place, Problem};
 use crate::frame::StreamId;
-use crate::view::plan::{Planner, ViewFile};
+use crate::view::plan::{Planner, ViewFile, too_large};
 use crate::view::{FeatureView, Streams};
 
 /// The views that the binary carries.
@@ -59,6 +59,11 @@ pub(super) fn view_files(directory: &Path, shipped: bool, problems: &mut Vec<Pro
 pub(super) fn read_views(paths: Vec<PathBuf>, problems: &mut Vec<Problem>) -> Vec<ViewFile> {
     let mut files = Vec::new();
     for path in paths {
+        let bytes = std::fs::metadata(&path).map_or(0, |about| about.len());
+        if let Some(problem) = too_large(&path.display().to_string(), bytes) {
+            problems.push(problem);
+            continue;
+        }
         match std::fs::read_to_string(&path) {
             Ok(text) => files.push(ViewFile {
                 path: path.display().to_string(),
@@ -74,7 +79,8 @@ pub(super) fn read_views(paths: Vec<PathBuf>, problems: &mut Vec<Problem>) -> Ve
     files
 }
 
-/// Plans the views; those that read a stream whose schema is not at hand are left out.
+/// Plans the views; those that read a stream whose schema is not at hand are left out,
+/// and those in which something is wrong.
 pub(super) fn plan_views(
     streams: &Streams,
     known: &[StreamId],
@@ -100,16 +106,13 @@ pub(super) fn plan_views(
             tracing::warn!("{} was not checked: its schema is in the registry", file.path);
         }
     }
-    let views = match runtime.block_on(planner.plan_all(&plannable)) {
-        Ok(views) => views,
-        Err(found) => {
-            problems.extend(found);
-            return Ok(Vec::new());
-        }
-    };
+    let (views, found) = runtime.block_on(planner.plan_each(&plannable));
+    let is_whole = found.is_empty();
+    problems.extend(found);
     let Some(wanted) = wanted else { return Ok(views) };
     for name in wanted {
-        if !views.iter().any(|view| view.name == *name) {
+        // One that is not among them may be one in which something is wrong.
+        if is_whole && !views.iter().any(|view| view.name == *name) {
             problems.push(Problem::new(format!("there is no view `{name}`")).valid(
                 "views",
                 name,

@@ -210,6 +210,7 @@ impl<'s> Converter<'s> {
             Value::String(text) | Value::Enum(_, text) => Some(text.clone()),
             Value::Long(number) => Some(number.to_string()),
             Value::Int(number) => Some(number.to_string()),
+            Value::Uuid(uuid) => Some(uuid.to_string()),
             _ => None,
         }
     }

@@ -291,9 +291,56 @@ fn open(path: &Path) -> Result<File, Problems> {
 
 #[cfg(test)]
 mod tests {
+    use apache_avro::types::Value;
+    use apache_avro::{Codec, Schema, Writer, ZstandardSettings};
     use serde_json::json;
 
     use super::*;
+    use crate::config::{DeadLetters, SchemaSource, StreamConfig};
+    use crate::decode::framing::Framing;
+    use crate::decode::reader::TimestampUnit;
+
+    const SCHEMA: &str = r#"{"type": "record", "name": "R", "fields": [
+        {"name": "id", "type": "string"}, {"name": "at", "type": "long"}]}"#;
+
+    /// How many events of a container are read.
+    fn read(name: &str, codec: Codec) -> u64 {
+        let schema = Schema::parse_str(SCHEMA).unwrap();
+        let mut writer = Writer::with_codec(&schema, Vec::new(), codec).unwrap();
+        for at in [1, 2, 3] {
+            let id = ("id".to_owned(), Value::String("a".to_owned()));
+            writer.append_value(Value::Record(vec![id, ("at".to_owned(), Value::Long(at))])).unwrap();
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(format!("{name}.avro"));
+        std::fs::write(&path, writer.into_inner().unwrap()).unwrap();
+
+        let stream = StreamConfig {
+            name: "s".into(),
+            topic: "t".into(),
+            key: "id".into(),
+            event_time: "at".into(),
+            event_time_unit: Some(TimestampUnit::Millis),
+            schema: SchemaSource::File("s.avsc".into()),
+            framing: Framing::Bare,
+            schema_ids: BTreeMap::new(),
+            dead_letters: DeadLetters::Topic("t.dlq".into()),
+            place: None,
+        };
+        let input = Input { id: StreamId(0), converter: Converter::try_new(&stream, &schema).unwrap() };
+        let read = BTreeMap::from([("s".to_owned(), input)]);
+        let inputs = Inputs { view: "v", read, known: vec!["s".to_owned()], until: None };
+        let files = [EventFile { stream: None, path }];
+        inputs.gather(&files, &AtomicBool::new(false)).unwrap().read
+    }
+
+    /// Other programs write such files compressed, each in its own way.
+    #[test]
+    fn containers_are_read_in_every_usual_codec() {
+        assert_eq!(read("null", Codec::Null), 3);
+        assert_eq!(read("snappy", Codec::Snappy), 3);
+        assert_eq!(read("zstandard", Codec::Zstandard(ZstandardSettings::default())), 3);
+    }
 
     #[test]
     fn a_file_may_name_its_stream() {

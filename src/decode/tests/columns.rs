@@ -192,3 +192,33 @@ fn message_keys_are_compared_by_sample() {
     assert_eq!(mismatches(20, |card| Some(confluent(4, &string(card)))), 0);
     assert_eq!(mismatches(20, |_| Some(vec![0xff, 0, 7])), 0);
 }
+
+/// A UUID is the text that was sent, whatever writers say of it: as a key, in a
+/// union, and where it is none.
+#[test]
+fn a_uuid_is_text() {
+    let uuid = r#"{"type": "string", "logicalType": "uuid"}"#;
+    let avro = timed(&format!(r#"{MILLIS}}}, {{"name": "other", "type": ["null", {uuid}]"#)).replacen(
+        r#""string""#,
+        uuid,
+        1,
+    );
+    let options = Options { framing: Framing::Bare, ..options() };
+    let mut decoder = decoder(&avro, &options, &["other"]);
+    let body = |card: &str, other: &str| Some([string(card), long(7), long(1), string(other)].concat());
+    let id = "12345678-1234-1234-1234-123456789abc";
+    let decoded = decode(&mut decoder, &frames(&[body(id, id), body("none", "neither")]));
+    assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
+    assert_eq!(texts(&decoded, "card"), [Some(id.to_owned()), Some("none".to_owned())]);
+    assert_eq!(texts(&decoded, "other"), [Some(id.to_owned()), Some("neither".to_owned())]);
+}
+
+/// No text can be made of such a key, so it is not compared with the message's.
+#[test]
+fn a_key_of_fixed_bytes_is_decoded() {
+    let fixed = r#"{"type": "fixed", "name": "F", "size": 4}"#;
+    let avro = timed(MILLIS).replacen(r#""string""#, fixed, 1);
+    let mut decoder = decoder(&avro, &Options { framing: Framing::Bare, ..options() }, &[]);
+    let decoded = decode(&mut decoder, &frames(&[Some([b"\x01\xff\xfe\x00".to_vec(), long(7)].concat())]));
+    assert_eq!((decoded.rows.num_rows(), decoded.key_mismatches), (1, 0));
+}

@@ -55,6 +55,17 @@ impl Setting {
         changes
     }
 
+    /// Compares all rows, of which so many at most are only written again.
+    fn compare_some(&mut self, cards: &[Card<'_>], most_again: usize, wall_ms: i64) -> Changes {
+        self.writes = Writes::default();
+        let changes = self
+            .published
+            .compare_some(&self.encoder, &rows(cards), most_again, at(wall_ms), &mut self.writes)
+            .unwrap();
+        self.sink.write(&self.writes).unwrap();
+        changes
+    }
+
     /// Compares the rows of some entities.
     fn compare_touched(&mut self, cards: &[Card<'_>], touched: &[&str], wall_ms: i64) -> Changes {
         self.writes = Writes::default();
@@ -80,7 +91,8 @@ impl Setting {
 }
 
 fn at(wall_ms: i64) -> Moment {
-    Moment { as_of: EventTime::from_millis(5), wall: EventTime::from_millis(wall_ms), ttl: TTL }
+    let (as_of, wall) = (EventTime::from_millis(5), EventTime::from_millis(wall_ms));
+    Moment { as_of, wall, ttl: TTL, mark: Mark::Never }
 }
 
 fn changes(written: u64, deleted: u64, touched: u64, skipped: u64) -> Changes {
@@ -192,6 +204,31 @@ fn the_store_follows_the_rows() {
         }
         assert_eq!(setting.stored(), expected, "turn {turn}");
     }
+}
+
+/// Of rows that are only written again those come first that were written last;
+/// none is deleted for having to wait, and what changes does not wait.
+#[test]
+fn what_is_only_written_again_waits_for_its_turn() {
+    let mut setting = Setting::new();
+    let mut cards: Vec<Card<'_>> = vec![(Some("c1"), Some(1), None), (Some("c2"), Some(2), None)];
+    cards.extend([(Some("c3"), Some(3), None), (Some("c4"), Some(4), None)]);
+    for (written, wall_ms) in (1..=cards.len()).zip(1..) {
+        assert_eq!(setting.compare_some(&cards[..written], 1, wall_ms), changes(1, 0, 0, 0));
+    }
+    let expected = setting.stored();
+    setting.sink.store().lose_everything();
+    setting.published.distrust();
+    let mut ids = Vec::new();
+    for waiting in [3, 2, 1] {
+        assert_eq!(setting.compare_some(&cards, 1, 9), changes(1, 0, 0, 0));
+        assert_eq!(setting.published.waiting(), waiting);
+        ids.extend(setting.stored().into_keys().filter(|key| !ids.contains(key)).collect::<Vec<_>>());
+    }
+    assert_eq!(ids, ["features:card:c4:txn", "features:card:c3:txn", "features:card:c2:txn"]);
+    cards[0].2 = Some(7);
+    assert_eq!(setting.compare_some(&cards, 0, 9), changes(1, 0, 0, 0));
+    assert_eq!((setting.published.waiting(), setting.stored().len()), (0, expected.len()));
 }
 
 #[test]

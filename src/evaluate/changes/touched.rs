@@ -28,7 +28,7 @@ impl Published {
         moment: Moment,
         writes: &mut Writes,
     ) -> Result<Changes, Error> {
-        let mut changes = self.write_changed(encoder, rows, moment, writes)?;
+        let mut changes = self.write_changed(encoder, rows, moment, writes, None)?;
         let have_rows = rows.num_rows() as u64 - changes.skipped;
         // When there are as many touched entities as hashes with a row, none is without one.
         if have_rows < touched.num_rows() as u64 {

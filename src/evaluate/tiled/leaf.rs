@@ -297,6 +297,16 @@ impl BoundLeaf {
         Ok(())
     }
 
+    /// About when an entity's newest event was: where its tile begins.
+    pub fn newest(&self, kept: &Kept, entity: Slot) -> Option<EventTime> {
+        let groups = kept.groups.of(&[entity]);
+        let of_pane = |(bound, pane): (&BoundPane, &pane::Pane)| {
+            let newest = groups.iter().filter_map(|group| pane.newest(*group)).max()?;
+            Some(bound.pane.numbering.begin(newest))
+        };
+        self.panes.iter().zip(&kept.panes).filter_map(of_pane).max()
+    }
+
     /// Takes in what [`Kept::save`] gave, but for groups that have tiles of
     /// the partition; adds whose it was to `touched`.
     ///

@@ -1,11 +1,12 @@
 //! Shards evaluated: which, when, and what has to be written of what came out.
 
 use arrow::array::RecordBatch;
+use datafusion::common::DataFusionError;
 
 use super::{COMPLAIN_EVERY, Error, ShardId, ShardRows, Worker};
 use crate::clock::{Silence, shard_now};
 use crate::evaluate::changes::{Changes, Moment};
-use crate::evaluate::touched::Outcome;
+use crate::evaluate::touched::{ENTITIES_AT_ONCE, Outcome};
 use crate::evaluate::{self, reference};
 use crate::frame::PartitionId;
 use crate::pipeline::publication::Publication;
@@ -60,20 +61,31 @@ impl Worker {
                 .map(|(id, _)| *id)
                 .collect();
             for id in adopting {
-                let evaluated = match self.published_clock(&self.views[index].streams, id) {
-                    Some(clock) => self.evaluated(index, id, clock, wall),
-                    None => None,
-                };
-                let view = &mut self.views[index];
-                let shard = view.shards.get_mut(&id).expect("the shard was just there");
-                shard.adopts = false;
-                shard.touch_all();
-                if let Some(evaluated) = evaluated {
-                    shard.published.adopt(&view.encoder, evaluated.rows(), wall)?;
+                if let Some(clock) = self.published_clock(&self.views[index].streams, id) {
+                    self.adopt(index, id, clock, wall)?;
                 }
+                let shard = self.views[index].shards.get_mut(&id).expect("the shard was just there");
+                shard.adopts = false;
+                shard.begin_sweep();
             }
         }
         Ok(())
+    }
+
+    /// Takes the rows that a shard has at a clock as those of the store. They
+    /// are all of them, so they are looked at a part at a time.
+    fn adopt(&mut self, index: usize, id: ShardId, clock: EventTime, wall: EventTime) -> Result<(), Error> {
+        loop {
+            let Some((evaluated, left)) = self.evaluated(index, id, clock, wall, ENTITIES_AT_ONCE) else {
+                return Ok(());
+            };
+            let view = &mut self.views[index];
+            let shard = view.shards.get_mut(&id).expect("the shard was just there");
+            shard.published.adopt(&view.encoder, evaluated.rows(), wall)?;
+            if left == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Evaluates every shard in which something happened or a window's edge moved.
@@ -83,11 +95,12 @@ impl Worker {
         wall: EventTime,
         publication: &mut Publication,
     ) -> Result<(), Error> {
+        let share = self.share();
         for index in 0..self.views.len() {
             let ids: Vec<ShardId> = self.views[index].shards.keys().copied().collect();
             for id in ids {
                 let streams = &self.views[index].streams;
-                if !self.is_warm(streams, id) {
+                if !self.publishes(streams, id) {
                     continue;
                 }
                 let clocks = self.partitions_of(streams, id).map(|(id, partition)| {
@@ -96,28 +109,36 @@ impl Worker {
                     (partition.clock, silence.unwrap_or_default())
                 });
                 let Some(now) = shard_now(&self.options, clocks) else { continue };
+                self.note_warming(index, id, now);
                 let edges = self.views[index].view.edges(now);
                 let view = &mut self.views[index];
                 let fence = view.fence(id);
                 let shard = view.shards.get_mut(&id).expect("the shard was just there");
-                let moment = Moment { as_of: now, wall, ttl: view.view.ttl };
+                let moment = Moment { as_of: now, wall, ttl: view.view.ttl, mark: shard.mark };
                 publication.writes.begin(Origin { shard: fence, as_of_ms: now.millis() });
+                shard.touch_stretch(share);
                 if !shard.due && shard.edges == edges {
                     // The reference renews hashes as it compares; here nothing is compared.
                     shard.published.renew(&view.encoder, moment, &mut publication.writes);
                     continue;
                 }
-                let Some(evaluated) = self.evaluated(index, id, now, wall) else { continue };
+                let Some((evaluated, _)) = self.evaluated(index, id, now, wall, usize::MAX) else { continue };
                 let view = &mut self.views[index];
                 let shard = view.shards.get_mut(&id).expect("the shard was just there");
                 let writes = &mut publication.writes;
                 let changes: Changes = match &evaluated {
-                    Evaluated::All(rows) => shard.published.compare(&view.encoder, rows, moment, writes)?,
+                    Evaluated::All(rows) => {
+                        shard.published.compare_some(&view.encoder, rows, share, moment, writes)?
+                    }
                     Evaluated::Touched(Outcome { rows, touched }) => {
+                        if shard.has_strangers {
+                            shard.published.adopt(&view.encoder, touched, wall)?;
+                        }
                         shard.published.compare_touched(&view.encoder, rows, touched, moment, writes)?
                     }
                 };
-                shard.due = false;
+                shard.has_strangers = false;
+                shard.swept();
                 shard.edges = edges;
                 let features = evaluated.rows().num_columns() - view.view.key.len();
                 publication.views[index].features += changes.written * features as u64;
@@ -127,25 +148,40 @@ impl Worker {
         Ok(())
     }
 
-    /// What a view's shard has at a clock; `None` when its SQL fails on these
+    /// What a view's shard has at a clock, and how many touched entities are
+    /// left of those beyond `most`; `None` when its SQL fails on these
     /// events, which is said and tried again at the next turn.
-    fn evaluated(&mut self, index: usize, id: ShardId, now: EventTime, wall: EventTime) -> Option<Evaluated> {
+    fn evaluated(
+        &mut self,
+        index: usize,
+        id: ShardId,
+        now: EventTime,
+        wall: EventTime,
+        most: usize,
+    ) -> Option<(Evaluated, usize)> {
         let by_entity = self.views[index].shards.get_mut(&id).and_then(|shard| shard.by_entity.take());
         let evaluated = if let Some(mut by_entity) = by_entity {
-            let outcome = self.runtime.block_on(by_entity.evaluate(&self.session, now));
+            let outcome = self.runtime.block_on(by_entity.evaluate_some(&self.session, now, most));
             if let Some(shard) = self.views[index].shards.get_mut(&id) {
                 shard.by_entity = Some(by_entity);
             }
-            outcome.map(Evaluated::Touched)
+            outcome.map(|(outcome, left)| (Evaluated::Touched(outcome), left))
         } else {
             let view = &self.views[index].view;
             let rows = ShardRows { worker: self, shard: id };
-            self.runtime.block_on(reference::evaluate(&self.session, view, now, &rows)).map(Evaluated::All)
+            let rows = self.runtime.block_on(reference::evaluate(&self.session, view, now, &rows));
+            rows.map(|rows| (Evaluated::All(rows), 0))
         };
         match evaluated {
             Ok(evaluated) => Some(evaluated),
             Err(error) => {
-                self.complain(index, wall, &format!("its features stay as they are: {error}"));
+                let more = match error.find_root() {
+                    DataFusionError::ResourcesExhausted(_) => {
+                        "; a quarter of `memory_limit` is for what queries gather: raise it"
+                    }
+                    _ => "",
+                };
+                self.complain(index, wall, &format!("its features stay as they are: {error}{more}"));
                 None
             }
         }

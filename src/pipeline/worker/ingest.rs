@@ -98,6 +98,7 @@ impl Worker {
         };
         let counted = rows.num_rows() as u64;
         partition.position = frames.next_offset().unwrap_or(partition.position);
+        partition.note_resumed(lead_in.clock, &rows, self.options.max_out_of_order);
         let published_before = partition.position <= partition.publish_from;
         let counts = publication.counts(id.stream);
         if published_before {

@@ -1,7 +1,6 @@
 //! Partitions saved, and taken with what was saved of them.
 
 use super::{Error, Partition, Worker};
-use crate::clock::PartitionClock;
 use crate::evaluate::Engine;
 use crate::frame::{PartitionId, StreamId};
 use crate::source::Assignment;
@@ -54,7 +53,9 @@ impl Worker {
     /// # Errors
     /// Bugs only.
     pub fn restore(&mut self, without: &Assignment, saved: &SavedPartition) -> Result<Restored, Error> {
-        let with = Assignment { read_from: saved.position, clock: saved.clock, ..*without };
+        // What is missing before `without.read_from` need not be missing in what was saved.
+        let past = without.committed_past;
+        let with = Assignment { read_from: saved.position, clock: saved.clock, past, ..*without };
         self.assign(&[with])?;
         match self.load(&with, saved) {
             Ok(()) => Ok(Restored { assignment: with, refused: None }),
@@ -89,14 +90,7 @@ impl Worker {
             shard.adopts = true;
             shard.due = true;
         }
-        let partition = Partition {
-            clock: PartitionClock::at(with.clock),
-            retained,
-            position: with.read_from,
-            publish_from: with.publish_from,
-            clock_then: with.clock,
-        };
-        self.partitions.insert(id, partition);
+        self.partitions.insert(id, Partition::new(with, retained));
         Ok(())
     }
 

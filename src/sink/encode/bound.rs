@@ -2,7 +2,7 @@
 
 use super::column::Column;
 use super::digest::{Block, is_null};
-use super::{Digest, Encoder, Nulls, PEXPIRE, number};
+use super::{Digest, Encoder, Mark, Nulls, PEXPIRE, number};
 use crate::sink::{Writes, resp};
 
 /// What stands between the columns of a key.
@@ -22,6 +22,7 @@ pub struct Bound<'a> {
     rows: usize,
     keys: Vec<Column<'a>>,
     features: Vec<Column<'a>>,
+    mark: Mark,
 
     block: Block,
     /// Features whose fields have to go, of the row being written.
@@ -49,6 +50,7 @@ impl<'a> Bound<'a> {
             block: Block::new(encoder, &features),
             keys,
             features,
+            mark: Mark::Never,
             removed: Vec::new(),
             key: Vec::new(),
             text: Vec::new(),
@@ -56,6 +58,13 @@ impl<'a> Bound<'a> {
             bookkeeping: Vec::new(),
             row_bytes: fields + OTHER_BYTES,
         }
+    }
+
+    /// Has the hashes say whether events are missing in their windows.
+    pub fn marked(mut self, mark: Mark) -> Self {
+        self.mark = mark;
+        self.times = None;
+        self
     }
 
     /// The key of a row as text, into `key`; `None` when a part of it is NULL.
@@ -106,7 +115,8 @@ impl<'a> Bound<'a> {
         let null = self.block.nulls(row, self.rows, encoder, &self.features);
         let out = &mut writes.bytes;
         let start = out.len();
-        resp::push_array(out, 2 + 2 * (present + 2));
+        let bookkeeping = if self.mark == Mark::Warming { 3 } else { 2 };
+        resp::push_array(out, 2 + 2 * (present + bookkeeping));
         out.extend_from_slice(b"$4\r\nHSET\r\n");
         let name_start = out.len();
         let text = encoder.push_redis_key(out, key);
@@ -121,19 +131,24 @@ impl<'a> Bound<'a> {
             }
         }
         out.extend_from_slice(&self.bookkeeping);
-        if !self.removed.is_empty() {
-            resp::push_array(out, 2 + self.removed.len());
+        let unmarks = self.mark == Mark::Ended && matches!(nulls, Nulls::Unknown);
+        let removed = self.removed.len() + usize::from(unmarks);
+        if removed > 0 {
+            resp::push_array(out, 2 + removed);
             out.extend_from_slice(b"$4\r\nHDEL\r\n");
             out.extend_from_within(name.clone());
             for feature in &self.removed {
                 encoder.features[*feature].push_name(out);
+            }
+            if unmarks {
+                out.extend_from_slice(&encoder.warming);
             }
         }
         out.extend_from_slice(PEXPIRE);
         out.extend_from_within(name);
         out.extend_from_slice(&encoder.ttl);
         self.row_bytes = self.row_bytes.max(out.len() - start);
-        let replies = if self.removed.is_empty() { 2 } else { 3 };
+        let replies = if removed > 0 { 3 } else { 2 };
         writes.end_entry(start, replies, (text.start, text.end));
     }
 
@@ -164,6 +179,10 @@ impl<'a> Bound<'a> {
         for (field, time) in [&self.encoder.as_of, &self.encoder.computed_at].into_iter().zip(times) {
             self.bookkeeping.extend_from_slice(field);
             number::push_integer(&mut self.bookkeeping, time);
+        }
+        if self.mark == Mark::Warming {
+            self.bookkeeping.extend_from_slice(&self.encoder.warming);
+            resp::push_bulk(&mut self.bookkeeping, b"true");
         }
     }
 

@@ -13,7 +13,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema};
 
-use super::{AS_OF, COMPUTED_AT, Encoder, Error, KeyTemplate, Nulls, Options};
+use super::{AS_OF, COMPUTED_AT, Encoder, Error, KeyTemplate, Mark, Nulls, Options, WARMING};
 use crate::sink::memory::{MemorySink, MemoryStore};
 use crate::sink::{Sink, Writes};
 
@@ -101,6 +101,32 @@ fn nulls_that_may_exist_are_removed() {
     bound.set(1, Nulls::Absent, 1, 2, &mut writes).unwrap();
     assert!(!text(&writes).contains("HDEL"));
     assert_eq!(writes.entries[0].replies, 2);
+}
+
+#[test]
+fn hashes_say_that_events_are_missing_and_say_so_no_more() {
+    let rows = cards();
+    let encoder = Encoder::try_new(&options(&[0]), &rows.schema()).unwrap();
+    let written = |mark: Mark, nulls: Nulls<'_>| {
+        let mut writes = Writes::default();
+        encoder.bind(&rows).unwrap().marked(mark).set(0, nulls, 1, 2, &mut writes).unwrap();
+        writes
+    };
+    let marked = written(Mark::Warming, Nulls::Unknown);
+    assert!(text(&marked).starts_with("*12 $4 HSET $20 features:card:c1:txn $1 n "), "{}", text(&marked));
+    let mut sink = MemorySink::default();
+    sink.write(&marked).unwrap();
+    let fields = || sink.store().hash("features:card:c1:txn").unwrap().fields;
+    assert_eq!((fields().get(WARMING).map(String::as_str), fields().len()), (Some("true"), 5));
+
+    // What is known to have been written without it is left alone.
+    let known = written(Mark::Ended, Nulls::Absent);
+    assert_eq!((text(&known), known.entries[0].replies), (text(&written(Mark::Never, Nulls::Absent)), 2));
+    let ended = written(Mark::Ended, Nulls::Unknown);
+    assert_eq!(ended.entries[0].replies, 3);
+    sink.write(&ended).unwrap();
+    let fields = sink.store().hash("features:card:c1:txn").unwrap().fields;
+    assert_eq!((fields.get(WARMING), fields.len()), (None, 4));
 }
 
 #[test]

@@ -40,6 +40,17 @@ pub enum Guard {
     AsOf,
 }
 
+/// How a hash is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SetBy {
+    /// Field by field: what others put into the hash stays.
+    #[default]
+    Hset,
+    /// By its dump, at once, which is a fraction of the work for Redis 7 or
+    /// newer. What others put into the hash, or under its name, is replaced.
+    Restore,
+}
+
 /// How Redis is reached.
 #[derive(Clone)]
 pub struct Options {
@@ -68,6 +79,8 @@ pub struct Options {
     pub response_timeout: Duration,
     /// What keeps older features from taking the place of newer ones.
     pub guard: Guard,
+    /// How a hash is set.
+    pub set_by: SetBy,
 }
 
 impl Default for Options {
@@ -85,6 +98,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(10),
             guard: Guard::None,
+            set_by: SetBy::Hset,
         }
     }
 }
@@ -106,6 +120,7 @@ impl fmt::Debug for Options {
             .field("connect_timeout", &self.connect_timeout)
             .field("response_timeout", &self.response_timeout)
             .field("guard", &self.guard)
+            .field("set_by", &self.set_by)
             .finish()
     }
 }

@@ -128,6 +128,9 @@ fn meaning(error: &ServerError) -> Result<Verdict, Failure> {
         },
         "NOAUTH" | "WRONGPASS" | "NOPERM" | "NOPROTO" => Err(Failure::Refused(reason)),
         "ERR" if details.contains("access a non local key") => Ok(Verdict::Elsewhere(Elsewhere::Moved)),
+        "ERR" if details.starts_with("DUMP payload version") => Err(Failure::Refused(format!(
+            "{reason}; Redis 7 or newer is needed where `redis.set_by` is restore"
+        ))),
         "ERR"
             if details.starts_with("unknown command") || details.starts_with("wrong number of arguments") =>
         {
@@ -206,6 +209,8 @@ mod tests {
         }
         let queued = judge("+OK\r\n|-OOM no memory\r\n|-EXECABORT discarded\r\n").unwrap_err();
         assert_eq!(queued, Failure::Unavailable("OOM no memory".to_owned()));
+        let old = judge("-ERR DUMP payload version or checksum are wrong\r\n");
+        assert!(matches!(old, Err(Failure::Refused(reason)) if reason.contains("redis.set_by")));
         assert!(matches!(judge("-ERR unknown command 'HSET'\r\n"), Err(Failure::Refused(_))));
     }
 

@@ -11,21 +11,27 @@ use ::redis::{Connection, Value};
 
 use super::fence::{ATTEMPTS, Fencing, keep_changing, watch, watched};
 use super::reply::{Failure, Verdict, accept, verdict};
+use super::whole::Dumper;
 use super::{Tally, push_entry, stretches};
 use crate::sink::fence::Shard;
 use crate::sink::{Entry, Writes, resp};
 
 /// Writes every entry.
-pub(super) fn write(connection: &mut Connection, writes: &Writes) -> Result<Tally, Failure> {
+pub(super) fn write(
+    connection: &mut Connection,
+    writes: &Writes,
+    mut dumper: Option<&mut Dumper>,
+) -> Result<Tally, Failure> {
     let mut tally = Tally::default();
-    let mut bytes = Vec::new();
-    for stretch in stretches(&writes.entries) {
-        bytes.clear();
-        let replies: Vec<u32> = stretch.iter().map(|entry| push_entry(&mut bytes, writes, *entry)).collect();
-        connection.send_packed_command(&bytes)?;
-        for (entry, replies) in stretch.iter().zip(replies) {
+    let mut stretches = stretches(&writes.entries);
+    let mut next =
+        stretches.next().map(|stretch| Packed::single(writes, stretch, &mut dumper)).transpose()?;
+    while let Some(packed) = next.take() {
+        connection.send_packed_command(&packed.bytes)?;
+        next = stretches.next().map(|stretch| Packed::single(writes, stretch, &mut dumper)).transpose()?;
+        for (entry, replies) in packed.entries {
             let verdict = verdict(replies, || connection.recv_response())?;
-            count(&mut tally, writes, *entry, verdict)?;
+            count(&mut tally, writes, entry, verdict)?;
         }
     }
     Ok(tally)
@@ -36,14 +42,16 @@ pub(super) fn write_fenced(
     connection: &mut Connection,
     writes: &Writes,
     fencing: &mut Fencing,
+    mut dumper: Option<&mut Dumper>,
 ) -> Result<Tally, Failure> {
     if fencing.held_of(writes).is_empty() && fencing.taken_over().is_empty() {
-        return write(connection, writes);
+        return write(connection, writes, dumper);
     }
     fencing.renew(connection)?;
     let mut tally = Tally::default();
     let mut stretches = stretches(&writes.entries).peekable();
     let mut guarding: Option<Vec<Shard>> = None;
+    let mut ahead: Option<Packed> = None;
     while let Some(stretch) = stretches.next() {
         let mut attempts = 0;
         loop {
@@ -60,12 +68,21 @@ pub(super) fn write_fenced(
             if open.is_empty() {
                 tally.fenced += stretch.len() as u64;
                 guarding = Some(shards);
+                ahead = None;
                 break;
             }
             let goes_on = stretches.peek().is_some() && !shards.is_empty();
-            let keys = if goes_on { fencing.keys(None, &shards) } else { Vec::new() };
-            send(connection, writes, &open, &keys)?;
-            let executed = executed(connection, &open)?;
+            let mut packed = match ahead.take() {
+                Some(packed) if packed.entries.len() == open.len() => packed,
+                _ => Packed::together(writes, &open, &mut dumper)?,
+            };
+            if goes_on {
+                packed.bytes.extend(watch(&fencing.keys(None, &shards)));
+            }
+            connection.send_packed_command(&packed.bytes)?;
+            // The next one is packed while the server is at work.
+            let following = stretches.peek().map(|stretch| Packed::together(writes, stretch, &mut dumper));
+            let executed = executed(connection, &packed.entries)?;
             if goes_on {
                 let found = watched(connection)?;
                 if fencing.judge(connection, &shards, &found)? {
@@ -75,10 +92,11 @@ pub(super) fn write_fenced(
                 guarding = Some(shards);
             }
             let Some(replies) = executed else { continue };
+            ahead = following.transpose()?;
             tally.fenced += (stretch.len() - open.len()) as u64;
             let mut replies = replies.into_iter();
-            for entry in open {
-                let verdict = verdict(entry.replies, || Ok(replies.next().unwrap_or(Value::Nil)))?;
+            for (entry, count_of) in packed.entries {
+                let verdict = verdict(count_of, || Ok(replies.next().unwrap_or(Value::Nil)))?;
                 count(&mut tally, writes, entry, verdict)?;
             }
             break;
@@ -87,28 +105,52 @@ pub(super) fn write_fenced(
     Ok(tally)
 }
 
-/// Sends entries as one transaction, and then watches `keys` for the next one.
-fn send(
-    connection: &mut Connection,
-    writes: &Writes,
-    entries: &[Entry],
-    keys: &[String],
-) -> Result<(), Failure> {
-    let mut bytes = resp::command(&[b"MULTI"]);
-    for entry in entries {
-        bytes.extend_from_slice(&writes.bytes[entry.start..entry.end]);
+/// A stretch of entries as it is sent, and how many replies each of them gets.
+struct Packed {
+    bytes: Vec<u8>,
+    entries: Vec<(Entry, u32)>,
+}
+
+impl Packed {
+    /// Each on its own, torn ones as transactions.
+    fn single(writes: &Writes, entries: &[Entry], dumper: &mut Option<&mut Dumper>) -> Result<Self, Failure> {
+        let mut packed = Self { bytes: Vec::new(), entries: Vec::with_capacity(entries.len()) };
+        for entry in entries {
+            let replies = match dumper {
+                Some(dumper) => dumper.push(writes, *entry, &mut packed.bytes)?.0,
+                None => push_entry(&mut packed.bytes, writes, *entry),
+            };
+            packed.entries.push((*entry, replies));
+        }
+        Ok(packed)
     }
-    bytes.extend(resp::command(&[b"EXEC"]));
-    if !keys.is_empty() {
-        bytes.extend(watch(keys));
+
+    /// As one transaction.
+    fn together(
+        writes: &Writes,
+        entries: &[Entry],
+        dumper: &mut Option<&mut Dumper>,
+    ) -> Result<Self, Failure> {
+        let mut packed =
+            Self { bytes: resp::command(&[b"MULTI"]), entries: Vec::with_capacity(entries.len()) };
+        for entry in entries {
+            let replies = match dumper {
+                Some(dumper) => dumper.push(writes, *entry, &mut packed.bytes)?.0,
+                None => {
+                    packed.bytes.extend_from_slice(&writes.bytes[entry.start..entry.end]);
+                    entry.replies
+                }
+            };
+            packed.entries.push((*entry, replies));
+        }
+        packed.bytes.extend(resp::command(&[b"EXEC"]));
+        Ok(packed)
     }
-    connection.send_packed_command(&bytes)?;
-    Ok(())
 }
 
 /// The replies to the commands of a transaction; `None` when a fence had changed.
-fn executed(connection: &mut Connection, entries: &[Entry]) -> Result<Option<Vec<Value>>, Failure> {
-    let commands: u32 = entries.iter().map(|entry| entry.replies).sum();
+fn executed(connection: &mut Connection, entries: &[(Entry, u32)]) -> Result<Option<Vec<Value>>, Failure> {
+    let commands: u32 = entries.iter().map(|(_, replies)| replies).sum();
     // MULTI's own and one for each command that is queued.
     for _ in 0..=commands {
         accept(connection.recv_response()?)?;

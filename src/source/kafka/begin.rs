@@ -1,6 +1,7 @@
 //! Where partitions begin when they are given, and anew when they turn out not
 //! to hold what is wanted of them: what was lost is said and counted.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{Consumer, RebalanceProtocol};
@@ -11,8 +12,8 @@ use super::mailbox::Rebalance;
 use super::{ANSWER_WITHIN, ASK_AGAIN, KafkaSource, StartFrom, failed};
 use crate::frame::{PartitionId, StreamId};
 use crate::source::position::{self, Facts, Start};
-use crate::source::{Assignment, Error, Inbox, Loss, Notice};
-use crate::state::retained::LeadIn;
+use crate::source::reach::Committed;
+use crate::source::{Assignment, Error, Inbox, Loss, Notice, Past};
 use crate::time::{Clock, EventTime, Span, SystemClock};
 
 impl KafkaSource {
@@ -63,12 +64,21 @@ impl KafkaSource {
             .map_err(failed("read the committed offsets"))?;
         // A partition that comes later is a new one, and read from its beginning.
         let start_from = if self.begun { StartFrom::Committed } else { self.options.start_from };
+        let metadata = |id: PartitionId| {
+            let found = committed.find_partition(self.topic_of(id.stream), id.partition);
+            found.and_then(|one| position::parse_metadata(one.metadata()))
+        };
+        let known: Committed = partitions.iter().filter_map(|id| Some((*id, metadata(*id)?))).collect();
         let by_time = match start_from {
-            StartFrom::Timestamp(time) => Some(self.at_time(partitions, time)?),
-            _ => None,
+            StartFrom::Timestamp(time) => self.at_times(partitions.iter().map(|id| (*id, time)))?,
+            StartFrom::Committed => {
+                let wanted = |id: &PartitionId| Some((*id, self.options.reach.wanted(*id, &known)?));
+                self.at_times(partitions.iter().filter_map(wanted))?
+            }
+            _ => BTreeMap::new(),
         };
         let mut decisions = Vec::with_capacity(partitions.len());
-        for (index, partition) in partitions.iter().enumerate() {
+        for partition in partitions {
             let topic = self.topic_of(partition.stream);
             let (low, high) = self
                 .consumer
@@ -79,13 +89,24 @@ impl KafkaSource {
                 Offset::Offset(offset) => Some(offset),
                 _ => None,
             });
-            let lead_in: Option<LeadIn> = found.and_then(|one| position::parse_metadata(one.metadata()));
-            let facts = Facts { partition: *partition, low, high, committed: offset, lead_in };
+            let metadata = known.get(partition);
+            let found = by_time.get(partition).copied();
+            let facts = Facts {
+                partition: *partition,
+                low,
+                high,
+                committed: offset,
+                lead_in: metadata.map(|metadata| metadata.lead_in),
+                past: metadata
+                    .and_then(|metadata| metadata.coverage)
+                    .map_or(Past::Whole, |coverage| coverage.past),
+                wanted: found,
+            };
             let start = match start_from {
                 StartFrom::Earliest => Start::Earliest,
                 StartFrom::Latest => Start::Latest,
                 StartFrom::Committed => Start::Committed,
-                StartFrom::Timestamp(_) => Start::At(by_time.as_ref().and_then(|offsets| offsets[index])),
+                StartFrom::Timestamp(_) => Start::At(found),
             };
             decisions.push(position::decide(start, &facts));
         }
@@ -98,28 +119,43 @@ impl KafkaSource {
                 let until = self.complete_at(partition.stream, &decision.losses);
                 tracing::warn!(topic, partition = partition.partition, "{warning}{until}");
             }
+            let read_from = decision.assignment.read_from;
+            let is_before = known.get(&partition).is_some_and(|known| read_from < known.lead_in.offset);
+            if is_before && start_from == StartFrom::Committed {
+                tracing::info!(
+                    topic = self.topic_of(partition.stream),
+                    partition = partition.partition,
+                    read_from,
+                    "windows reach further back than what was committed for them"
+                );
+            }
             for loss in decision.losses {
-                inbox.note_loss(partition.stream, loss);
+                inbox.note_loss(partition, loss);
             }
             assignments.push(decision.assignment);
         }
         Ok(assignments)
     }
 
-    fn at_time(&self, partitions: &[PartitionId], time: EventTime) -> Result<Vec<Option<i64>>, Error> {
-        let ask =
-            self.list(partitions.iter().map(|partition| (*partition, Offset::Offset(time.millis().max(0)))))?;
+    /// Each partition's first offset whose Kafka timestamp is not before a time,
+    /// where there is one.
+    fn at_times(
+        &self,
+        times: impl Iterator<Item = (PartitionId, EventTime)>,
+    ) -> Result<BTreeMap<PartitionId, i64>, Error> {
+        let times: Vec<(PartitionId, EventTime)> = times.collect();
+        if times.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let ask = self.list(times.iter().map(|(id, time)| (*id, Offset::Offset(time.millis().max(0)))))?;
         let found =
             self.consumer.offsets_for_times(ask, ANSWER_WITHIN).map_err(failed("look up offsets by time"))?;
-        Ok(partitions
-            .iter()
-            .map(|partition| {
-                match found.find_partition(self.topic_of(partition.stream), partition.partition)?.offset() {
-                    Offset::Offset(offset) => Some(offset),
-                    _ => None,
-                }
-            })
-            .collect())
+        let offset_of =
+            |id: PartitionId| match found.find_partition(self.topic_of(id.stream), id.partition)?.offset() {
+                Offset::Offset(offset) => Some((id, offset)),
+                _ => None,
+            };
+        Ok(times.iter().filter_map(|(id, _)| offset_of(*id)).collect())
     }
 
     /// Until when features may be too low: what was lost is not newer than now.
@@ -169,8 +205,9 @@ impl KafkaSource {
         for (id, (low, high)) in found {
             let (topic, wanted) = (self.topic_of(id.stream), self.wanted[&id]);
             let loss = position::went_astray(wanted, low);
-            inbox.note_loss(id.stream, loss);
+            inbox.note_loss(id, loss);
             if let Loss::Unread(events) = loss {
+                inbox.note_gap(id, low);
                 let until = self.complete_at(id.stream, &[loss]);
                 tracing::warn!(
                     topic,
@@ -184,12 +221,16 @@ impl KafkaSource {
                     partition = id.partition,
                     "offset {wanted} is wanted, but the topic ends at {high}: it was made anew, so it is read from its beginning, {low}"
                 );
+                let past = if low > 0 { Past::Unknown } else { Past::Whole };
                 anew.push(Assignment {
                     partition: id,
                     read_from: low,
                     clock: None,
                     publish_from: low,
+                    hold_until: low,
                     end: high,
+                    past,
+                    committed_past: past,
                 });
             }
         }

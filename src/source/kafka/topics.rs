@@ -1,6 +1,7 @@
 //! What is asked before the loop begins, and again when partitions were given:
 //! whether the topics are there, and whether a view has all of theirs.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
@@ -45,12 +46,17 @@ impl KafkaSource {
         const ANSWER_SOON: Duration = Duration::from_secs(5);
         let within = if self.options.until_caught_up { BEGIN_WITHIN } else { ANSWER_SOON };
         let mut missing = Vec::new();
+        let mut partitions = BTreeMap::new();
         for (_, topic) in &self.options.topics {
             match self.topic_metadata(topic, within) {
-                Ok(metadata) if metadata.topics().iter().all(|topic| topic.partitions().is_empty()) => {
-                    missing.push(topic.as_str());
+                Ok(metadata) => {
+                    let count: usize = metadata.topics().iter().map(|topic| topic.partitions().len()).sum();
+                    if count == 0 {
+                        missing.push(topic.as_str());
+                    } else {
+                        partitions.insert(topic.as_str(), count);
+                    }
                 }
-                Ok(_) => {}
                 Err(error) if self.options.until_caught_up => return Err(error),
                 Err(error) => {
                     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
@@ -63,10 +69,31 @@ impl KafkaSource {
         for topic in &missing {
             tracing::warn!(topic, "the topic is not there; it is read soon after it is made");
         }
+        self.warn_of_keys_that_do_not_meet(&partitions);
         if self.options.until_caught_up && missing.len() == self.options.topics.len() {
             return Err(Error::OutOfRange(format!("none of the topics is there: {}", missing.join(", "))));
         }
         Ok(())
+    }
+
+    /// A key is in another partition where there are more of them.
+    fn warn_of_keys_that_do_not_meet(&self, partitions: &BTreeMap<&str, usize>) {
+        for (view, topics) in &self.options.joined {
+            let counts: Vec<(&str, usize)> = topics
+                .iter()
+                .filter_map(|topic| Some((topic.as_str(), *partitions.get(topic.as_str())?)))
+                .collect();
+            if counts.windows(2).any(|pair| pair[0].1 != pair[1].1) {
+                let counts: Vec<String> =
+                    counts.iter().map(|(topic, count)| format!("{topic} has {count}")).collect();
+                tracing::warn!(
+                    view = view.as_str(),
+                    "the topics of this view have different numbers of partitions ({}), so events of one key \
+                     do not meet and its features are wrong; give the topics as many partitions each",
+                    counts.join(", ")
+                );
+            }
+        }
     }
 
     /// Asked in slices: logs and errors are in a queue that only polling

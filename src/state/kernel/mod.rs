@@ -18,6 +18,7 @@ mod boxed;
 mod distinct;
 mod number;
 mod ordered;
+mod plain;
 mod variance;
 
 use std::fmt;

@@ -30,7 +30,7 @@ use datafusion::physical_expr::expressions::Literal;
 
 use self::keys::{Direction, Order, is_key};
 use self::texts::Texts;
-use self::values::{Bits, Booleans, Places, Values};
+use self::values::{Bits, Places, Values};
 use super::{Kernel, Mode, Pair, Row};
 
 /// The farthest `nth_value` that is kept here: moving entries up is linear in it.
@@ -48,7 +48,7 @@ pub(super) fn kernel(aggregate: &Arc<AggregateFunctionExpr>) -> Option<Box<dyn K
     let plan = Plan::new(aggregate)?;
     let field = aggregate.field();
     match field.data_type() {
-        DataType::Boolean => plan.kernel(Booleans::default()),
+        truth @ DataType::Boolean => plan.kernel(Bits::<u8>::new(truth)),
         text @ (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => plan.kernel(Texts::new(text)),
         // Some of them are several integers, aligned otherwise than one of that width.
         DataType::Interval(_) => None,

@@ -31,6 +31,8 @@ use crate::state::kernel::{Mode, NOTHING, Pair, Row};
 const FEW: usize = 8;
 /// So many of the newest tiles are not made suffixes: most events fall in them.
 const NEWEST: usize = 4;
+/// A list of work keeps room for this many entries, whatever comes.
+const ROOM: usize = 4096;
 
 /// What is to be done with rows, in this order.
 #[derive(Debug, Default)]
@@ -47,6 +49,50 @@ pub struct Work {
     pub plain: Vec<Pair>,
     /// Rows that are not needed after that.
     pub free: Vec<Row>,
+
+    /// The longest of the lists since [`Work::shrink`] was called last.
+    longest: usize,
+}
+
+impl Work {
+    /// All but the giving back of rows is done.
+    pub fn done(&mut self) {
+        for pairs in [&mut self.subtract, &mut self.stack, &mut self.counted, &mut self.plain] {
+            self.longest = self.longest.max(pairs.len());
+            pairs.clear();
+        }
+        self.longest = self.longest.max(self.anew.len());
+        self.anew.clear();
+    }
+
+    /// The rows are given back.
+    pub fn given_back(&mut self) {
+        self.longest = self.longest.max(self.free.len());
+        self.free.clear();
+    }
+
+    /// Gives the room back that was needed at a peak, and not since this was called last.
+    pub fn shrink(&mut self) {
+        let longest = std::mem::take(&mut self.longest);
+        for pairs in [&mut self.subtract, &mut self.stack, &mut self.counted, &mut self.plain] {
+            shrink(pairs, longest);
+        }
+        shrink(&mut self.anew, longest);
+        shrink(&mut self.free, longest);
+    }
+
+    /// Bytes that the lists take.
+    pub fn bytes(&self) -> usize {
+        let pairs = [&self.subtract, &self.stack, &self.counted, &self.plain];
+        let rows = self.anew.capacity() + self.free.capacity();
+        pairs.map(Vec::capacity).iter().sum::<usize>() * size_of::<Pair>() + rows * size_of::<Row>()
+    }
+}
+
+fn shrink<T>(list: &mut Vec<T>, longest: usize) {
+    if list.capacity() > 4 * longest + ROOM {
+        list.shrink_to(2 * longest);
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -251,6 +251,30 @@ fn a_long_window_is_a_few_rows() {
 }
 
 #[test]
+fn lists_of_work_are_counted_and_shrink_after_a_peak() {
+    let mut pane = Pane::new(kernels(), true);
+    let events: Vec<(Group, i64, i64)> = (0..50_000).map(|group| (group, 1, 1)).collect();
+    add(&mut pane, 0, &events);
+    // Of a tile that is there, each event is merged by every kernel, and its row given back.
+    add(&mut pane, 0, &events);
+    let (all, work) = (pane.bytes(), pane.work.bytes());
+    assert!(work > 1 << 20, "{work} bytes");
+    // The first time, the peak was but now.
+    for _ in 0..2 {
+        pane.drop_before(0, &mut Vec::new()).unwrap();
+    }
+    let left = pane.work.bytes();
+    assert!(left < 1 << 18, "{left} bytes");
+    assert_eq!(all - pane.bytes(), work - left);
+    // Short lists keep their room.
+    add(&mut pane, 0, &events[..100]);
+    let before = pane.work.bytes();
+    pane.drop_before(0, &mut Vec::new()).unwrap();
+    pane.drop_before(0, &mut Vec::new()).unwrap();
+    assert_eq!(pane.work.bytes(), before);
+}
+
+#[test]
 fn what_was_saved_otherwise_is_refused() {
     let mut pane = Pane::new(kernels(), true);
     add(&mut pane, 0, &[(0, 1, 10), (1, 2, 20), (1, 3, 30)]);

@@ -130,6 +130,36 @@ fn errors_of_syntax_are_shown_in_their_place() {
     );
 }
 
+/// Planned, twenty thousand operators would need more stack than there is.
+#[test]
+fn what_goes_too_deep_is_refused_before_it_is_parsed() {
+    let recent = "FROM transactions WHERE event_time > now() - INTERVAL '5 minutes' GROUP BY card_id";
+    let sum = |operators: usize| format!("1{}", "+1".repeat(operators));
+    for operators in [300, 20_000] {
+        check_refused(
+            &format!("SELECT card_id, max(amount) * ({}) AS most {recent}", sum(operators)),
+            "view `v` goes too deep: it has an expression of more than 256 operators",
+            "split it over several columns",
+        );
+    }
+    plan(&format!("SELECT card_id, max(amount) * ({}) AS most {recent}", sum(200)));
+    // As many beside each other are no harm.
+    let column = |number: u32| format!("max(amount) + {number} AS most_{number}");
+    let columns: Vec<String> = (0..300).map(column).collect();
+    plan(&format!("SELECT card_id, {} {recent}", columns.join(", ")));
+}
+
+#[test]
+fn what_is_too_long_is_refused_before_it_is_read() {
+    let view = counting("event_time > now() - INTERVAL '5 minutes'");
+    plan(&format!("{view} -- {}", "x".repeat(250 << 10)));
+    check_refused(
+        &format!("{view} -- {}", "x".repeat(256 << 10)),
+        "at most 262144 are read",
+        "make several views of it",
+    );
+}
+
 #[test]
 fn names_that_are_ours_are_refused() {
     check_refused(

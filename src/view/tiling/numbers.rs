@@ -69,6 +69,11 @@ impl Numbering {
         }
     }
 
+    /// Where the tile with a number begins.
+    pub const fn begin(self, number: i64) -> EventTime {
+        EventTime(number.div_euclid(2).saturating_mul(self.size))
+    }
+
     /// The number of an edge, which lies at a multiple of the size.
     fn edge(self, edge: Edge, clock: EventTime) -> i64 {
         edge.at(clock).micros().div_euclid(self.size).saturating_mul(2)

@@ -1,5 +1,6 @@
 //! Test events in Avro, encoded by `apache-avro`: not the decoder of the
-//! binary under test, so neither can hide a mistake of the other.
+//! binary under test, so neither can hide a mistake of the other. Below, the
+//! bytes of single values, for bodies that no encoder would write.
 
 use apache_avro::Schema;
 use apache_avro::rabin::Rabin;
@@ -46,4 +47,29 @@ impl WriterSchema {
 /// A body in Confluent's framing: `0` and the schema's id, big-endian, before it.
 pub fn confluent(id: u32, body: &[u8]) -> Vec<u8> {
     [[0].as_slice(), id.to_be_bytes().as_slice(), body].concat()
+}
+
+/// The bytes of a long: zigzag, seven bits a byte, the lowest first.
+pub fn long(value: i64) -> Vec<u8> {
+    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    let mut bytes = Vec::new();
+    while rest > 0x7f {
+        bytes.push(u8::try_from(rest & 0x7f).expect("seven bits") | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(u8::try_from(rest).expect("seven bits"));
+    bytes
+}
+
+/// The bytes of a string.
+///
+/// # Panics
+/// When it is longer than Avro's can be.
+pub fn string(text: &str) -> Vec<u8> {
+    [long(i64::try_from(text.len()).expect("a short text")), text.as_bytes().to_vec()].concat()
+}
+
+/// The bytes of a double.
+pub fn double(value: f64) -> Vec<u8> {
+    value.to_le_bytes().to_vec()
 }

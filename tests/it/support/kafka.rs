@@ -25,7 +25,7 @@ const CLUSTER_ID: &str = "4L6g3nShT-eMCtK--X86sw";
 
 /// What makes the JVM start fast and stay small. Kafka logs nothing, since the
 /// jars hold no binding of its logging interface.
-const JVM: [&str; 6] = [
+pub(super) const JVM: [&str; 6] = [
     "-Xms64m",
     "-Xmx512m",
     "-XX:+UseSerialGC",
@@ -213,24 +213,28 @@ group.consumer.heartbeat.interval.ms=1000
 
 /// `$JAVA_HOME/bin/java` where there is one, else `java` of the path.
 #[expect(clippy::disallowed_methods, reason = "where a machine keeps its Java")]
-fn java() -> OsString {
+pub(super) fn java() -> OsString {
     env::var_os("JAVA_HOME")
         .map(|home| PathBuf::from(home).join("bin/java"))
         .filter(|java| java.is_file())
         .map_or_else(|| "java".into(), OsString::from)
 }
 
-/// Every jar in the cache that tools/install-test-components.sh fills.
-#[expect(clippy::disallowed_methods, reason = "where a machine keeps Kafka's jars")]
 fn classpath() -> OsString {
-    let cache = env::var_os("WINDROW_KAFKA_DIR").map_or_else(
-        || PathBuf::from(env::var_os("HOME").expect("HOME is set")).join(".cache/windrow-kafka"),
+    jars("WINDROW_KAFKA_DIR", ".cache/windrow-kafka", "kafka_2.13-")
+}
+
+/// Every jar in a cache that tools/install-test-components.sh fills, which the
+/// environment names or lies at home; `main` is what the most important begins with.
+#[expect(clippy::disallowed_methods, reason = "where a machine keeps its jars")]
+pub(super) fn jars(variable: &str, at_home: &str, main: &str) -> OsString {
+    let cache = env::var_os(variable).map_or_else(
+        || PathBuf::from(env::var_os("HOME").expect("HOME is set")).join(at_home),
         PathBuf::from,
     );
     let libraries = cache.join("libs");
-    let broker = fs::read_dir(&libraries).is_ok_and(|files| {
-        files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("kafka_2.13-"))
-    });
-    assert!(broker, "no Apache Kafka in {}: {INSTALL}", libraries.display());
+    let is_there = fs::read_dir(&libraries)
+        .is_ok_and(|files| files.flatten().any(|file| file.file_name().to_string_lossy().starts_with(main)));
+    assert!(is_there, "no {main}*.jar in {}: {INSTALL}", libraries.display());
     libraries.join("*").into_os_string()
 }

@@ -7,17 +7,17 @@
 //! [`eventually`] is the only waiting there is.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use proptest::prelude::ProptestConfig;
 
 pub mod avro;
+pub mod bucket;
 pub mod certificates;
 pub mod child;
 pub mod client;
 pub mod cluster;
 pub mod kafka;
+pub mod patience;
 pub mod ports;
 pub mod process;
 pub mod redis;
@@ -25,32 +25,7 @@ pub mod registry;
 pub mod secure;
 pub mod sentinel;
 
-/// How long a test waits for what takes a second on an idle machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Named by the panics of whatever lacks a component.
-pub const INSTALL: &str = "run tools/install-test-components.sh";
-
-/// How often [`eventually`] looks.
-const POLL_INTERVAL: Duration = Duration::from_millis(25);
-
-/// Tries until `attempt` succeeds and returns what it found.
-///
-/// # Panics
-/// With the reason of the last attempt, after `timeout`.
-#[track_caller]
-pub fn eventually<T>(timeout: Duration, what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
-    let begun = Instant::now();
-    loop {
-        match attempt() {
-            Ok(found) => return found,
-            Err(reason) => {
-                assert!(begun.elapsed() < timeout, "{what}: not within {timeout:?}: {reason}");
-            }
-        }
-        thread::sleep(POLL_INTERVAL);
-    }
-}
+pub use patience::{INSTALL, PATIENCE, eventually};
 
 /// A name that no other test uses, for topics and groups on the shared broker.
 pub fn unique(prefix: &str) -> String {

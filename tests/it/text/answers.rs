@@ -75,6 +75,39 @@ fn explain_tells_all_views_and_knows_their_names() {
 }
 
 #[test]
+fn explain_tells_which_views_are_refused_and_why() {
+    let unbounded = "-- entity: card\n-- key: card_id\nSELECT card_id, count(*) AS n\n\
+                     FROM transactions\nGROUP BY card_id\n";
+    let random = view("-- entity: card\n-- key: card_id", "card_id, max(random()) AS luck");
+    let right = view("-- entity: card\n-- key: card_id", "card_id, count(*) AS n");
+    let files =
+        [("sql/right.sql", right.as_str()), ("sql/endless.sql", unbounded), ("sql/random.sql", &random)];
+    let output = run(&["explain"], &files);
+    assert_eq!(output.status.code(), Some(2), "{}", output.stderr);
+    let endless = "view       endless  (sql/endless.sql)\nclass      refused\n\
+                   why        nothing bounds which events of stream `transactions` must be kept\n           \
+                   hint: add a window that holds for every row";
+    let luck = "view       random  (sql/random.sql)\nclass      refused\n\
+                why        the result of `random` is not a function of its input\n           \
+                hint: features must come out the same";
+    assert_contains(&output.stdout, &["view       right  (sql/right.sql)\n", endless, luck]);
+    assert_contains(
+        &output.stderr,
+        &[
+            "error: view `endless` is refused: nothing bounds which events",
+            "error: view `random` is refused: the result of `random`",
+        ],
+    );
+
+    let one = run(&["explain", "random"], &files);
+    assert_eq!(one.status.code(), Some(2), "{}", one.stderr);
+    assert_contains(&one.stdout, &[luck]);
+    assert!(!one.stdout.contains("endless") && !one.stdout.contains("right"), "{}", one.stdout);
+    // `check` prints what is right, and here something is wrong.
+    assert_eq!(run(&["check"], &files).stdout, "");
+}
+
+#[test]
 fn explain_says_that_a_view_needs_all_partitions() {
     let by_card = view("-- entity: mcc\n-- key: mcc", "mcc, count(*) AS n");
     let by_mcc = by_card.replace("GROUP BY card_id", "GROUP BY mcc");
@@ -185,6 +218,27 @@ fn preview_prints_the_table_of_a_view_over_a_file() {
         assert_eq!(cell("card-b", name), of_b, "{name}");
     }
     assert_eq!(cell("card-a", "last_note"), "bread");
+}
+
+#[test]
+fn preview_of_no_events_prints_the_table_without_rows() {
+    let arguments = ["preview", "device", "--events", "events.jsonl", "--sql-dir", SQL];
+    let output = run(&arguments, &[("events.jsonl", "")]);
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    assert_contains(&output.stdout, &["| device_id ", " events_24h "]);
+    assert_eq!(table(&output.stdout), Vec::<Vec<(String, String)>>::new());
+}
+
+/// The same start time gives the same events, also when they are made as fast
+/// as this machine can.
+#[test]
+fn generated_events_are_the_same_again() {
+    let arguments = "generate --output - --count 500 --seed 3 --rate 0 --start-time 2025-03-01T12:00:00Z";
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
+    let (one, two) = (run(&arguments, &[]), run(&arguments, &[]));
+    assert_eq!(one.status.code(), Some(0), "{}", one.stderr);
+    assert_eq!(one.stdout.lines().count(), 500);
+    assert!(one.stdout == two.stdout, "the events differ");
 }
 
 /// What `generate` writes, `preview` reads.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use windrow::frame::Reason;
 
+use crate::support::avro::{confluent, double, long, string};
+
 /// Saturday, 2025-03-01T00:00:00Z.
 pub const BEGIN_MS: i64 = 1_740_787_200_000;
 
@@ -95,7 +97,7 @@ pub enum Kind {
     Poison(u8),
 }
 
-const POISONS: u8 = 6;
+pub const POISONS: u8 = 6;
 
 pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step(), 1..90)
@@ -151,11 +153,16 @@ struct Writing {
 
 /// The log that these steps write.
 pub fn written(steps: &[Step]) -> Vec<Entry> {
+    written_over(steps, PARTITIONS)
+}
+
+/// The same over so many partitions.
+pub fn written_over(steps: &[Step], count: i32) -> Vec<Entry> {
     let mut partitions: BTreeMap<i32, Writing> = BTreeMap::new();
     steps
         .iter()
         .map(|step| {
-            let partition = i32::from(step.card) % PARTITIONS;
+            let partition = i32::from(step.card) % count;
             let writing = partitions.entry(partition).or_default();
             writing.passed_ms += step.after_ms;
             let offset = writing.next_offset + step.gap;
@@ -219,21 +226,21 @@ fn poison(which: u8, event: &Event) -> (Vec<u8>, Reason) {
             (value, Reason::Malformed)
         }
         2 => (b"{\"card\": \"card-0\"}".to_vec(), Reason::Malformed),
-        3 => (framed(1, &[string(&event.card), vec![1]]), Reason::Malformed),
-        4 => (framed(9, &[string(&event.card)]), Reason::UnknownSchema),
+        3 => (confluent(1, &[string(&event.card), vec![1]].concat()), Reason::Malformed),
+        4 => (confluent(9, &string(&event.card)), Reason::UnknownSchema),
         _ => (vec![0, 0, 0], Reason::Framing),
     }
 }
 
 fn v1(event: &Event) -> Vec<u8> {
     let parts = [string(&event.card), double(event.amount), device(event), time(Some(event.time_ms))];
-    framed(1, &parts)
+    confluent(1, &parts.concat())
 }
 
 fn v2(event: &Event, time_ms: Option<i64>) -> Vec<u8> {
     let parts =
         [string(&event.card), string(&event.place), double(event.amount), device(event), time(time_ms)];
-    framed(2, &parts)
+    confluent(2, &parts.concat())
 }
 
 fn device(event: &Event) -> Vec<u8> {
@@ -244,36 +251,14 @@ fn time(time_ms: Option<i64>) -> Vec<u8> {
     time_ms.map_or_else(|| long(0), |time_ms| [long(1), long(time_ms)].concat())
 }
 
-/// Avro's long: zigzag, seven bits a byte, the lowest first.
-fn long(value: i64) -> Vec<u8> {
-    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
-    let mut bytes = Vec::new();
-    while rest > 0x7f {
-        bytes.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
-        rest >>= 7;
-    }
-    bytes.push(u8::try_from(rest).unwrap());
-    bytes
-}
-
-fn string(text: &str) -> Vec<u8> {
-    [long(i64::try_from(text.len()).unwrap()), text.as_bytes().to_vec()].concat()
-}
-
-fn double(value: f64) -> Vec<u8> {
-    value.to_le_bytes().to_vec()
-}
-
-fn framed(id: u32, parts: &[Vec<u8>]) -> Vec<u8> {
-    [vec![0], id.to_be_bytes().to_vec(), parts.concat()].concat()
-}
-
 /// What is accepted of a partition's log.
 #[derive(Debug, Default)]
 pub struct Accepted {
     pub events: Vec<Event>,
     pub clock_ms: Option<i64>,
     pub rejected: BTreeMap<Reason, usize>,
+    /// The offsets of those.
+    pub letters: Vec<i64>,
 }
 
 /// The rules, one event after the other.
@@ -296,7 +281,10 @@ pub fn accepted(log: &[Entry], partition: i32) -> Accepted {
                 accepted.clock_ms = accepted.clock_ms.max(Some(event.time_ms));
                 accepted.events.push(event.clone());
             }
-            (Some(reason), _) => *accepted.rejected.entry(reason).or_default() += 1,
+            (Some(reason), _) => {
+                *accepted.rejected.entry(reason).or_default() += 1;
+                accepted.letters.push(entry.offset);
+            }
             (None, _) => {}
         }
     }

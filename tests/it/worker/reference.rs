@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType
 use arrow::util::display::array_value_to_string;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use super::log::{Entry, Event, PARTITIONS, accepted};
+use super::log::{Entry, Event, accepted};
 use super::views::{MARKS, Template};
 
 /// Fields by Redis key, without those that begin with `_`.
@@ -20,7 +20,8 @@ pub type Hashes = BTreeMap<String, BTreeMap<String, String>>;
 
 /// What a log comes to.
 pub fn hashes(template: &Template, log: &[Entry]) -> Hashes {
-    let partitions: Vec<_> = (0..PARTITIONS).map(|partition| accepted(log, partition)).collect();
+    let count = log.iter().map(|entry| entry.partition + 1).max().unwrap_or_default();
+    let partitions: Vec<_> = (0..count).map(|partition| accepted(log, partition)).collect();
     let shards: Vec<(Vec<Event>, Option<i64>)> = if template.single {
         let clock = partitions.iter().filter_map(|partition| partition.clock_ms).max();
         vec![(partitions.into_iter().flat_map(|partition| partition.events).collect(), clock)]

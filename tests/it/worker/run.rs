@@ -11,9 +11,9 @@ use windrow::pipeline::publication::Publication;
 use windrow::pipeline::worker::{Parts, Worker};
 use windrow::schema::writers::Writers;
 use windrow::sink::Sink;
-use windrow::sink::encode::{self, Encoder, KeyTemplate};
-use windrow::sink::memory::{MemorySink, MemoryStore};
-use windrow::source::{Assignment, Commit};
+use windrow::sink::encode::{self, Encoder, KeyTemplate, WARMING};
+use windrow::sink::memory::{MemorySink, MemoryStore, Snapshot};
+use windrow::source::{Assignment, Commit, Coverage, Past};
 use windrow::state::retained::LeadIn;
 use windrow::time::{EventTime, Span};
 use windrow::view::FeatureView;
@@ -25,7 +25,7 @@ use super::log::{
 use super::reference::Hashes;
 use super::views::{self, Template};
 
-const STREAM: StreamId = StreamId(0);
+pub const STREAM: StreamId = StreamId(0);
 
 /// Wall time stands still: no value depends on it.
 const WALL: EventTime = EventTime::from_millis(BEGIN_MS);
@@ -67,10 +67,38 @@ impl Run {
         let begin = (0..PARTITIONS)
             .map(|number| {
                 let lead_in = LeadIn { offset: 0, clock: None };
-                (partition(number), Commit { partition: partition(number), offset: 0, lead_in })
+                let coverage = Coverage::default();
+                (partition(number), Commit { partition: partition(number), offset: 0, lead_in, coverage })
             })
             .collect();
         Self::resume(views::view(template), MemoryStore::default(), begin, reference_only)
+    }
+
+    /// Begins at these offsets; what stands before them is missing.
+    pub fn torn(template: &Template, offsets: &[i64], reference_only: bool) -> Self {
+        let begin = (0..).zip(offsets).map(|(number, offset)| {
+            let past = if *offset > 0 { Past::Unknown } else { Past::Whole };
+            let commit = Commit {
+                partition: partition(number),
+                offset: *offset,
+                lead_in: LeadIn { offset: *offset, clock: None },
+                coverage: Coverage { past, ..Coverage::default() },
+            };
+            (commit.partition, commit)
+        });
+        Self::resume(views::view(template), MemoryStore::default(), begin.collect(), reference_only)
+    }
+
+    /// A partition goes on at this offset: what it has not read before it is missing.
+    pub fn gap(&mut self, number: i32, offset: i64) {
+        self.worker.note_gap(partition(number), offset);
+        self.positions.insert(partition(number), offset);
+    }
+
+    /// Has a turn look again at so many entities.
+    pub fn with_stretch(mut self, entities: usize) -> Self {
+        self.worker = self.worker.with_stretch(entities);
+        self
     }
 
     /// Another process over the same store, which knows no more than what was committed.
@@ -124,7 +152,10 @@ impl Run {
             read_from: commit.lead_in.offset,
             clock: commit.lead_in.clock,
             publish_from: commit.offset,
+            hold_until: commit.offset,
             end: i64::MAX,
+            past: commit.coverage.past,
+            committed_past: commit.coverage.past,
         }
     }
 
@@ -166,7 +197,7 @@ impl Run {
 
     /// A turn without events, after a silence of both partitions.
     pub fn silence(&mut self, caught_up: bool, seconds: i64) -> Publication {
-        self.turn(Vec::new(), Silence { caught_up, since: Span::from_secs(seconds) })
+        self.turn(Vec::new(), Silence { caught_up, drained: caught_up, since: Span::from_secs(seconds) })
     }
 
     /// A turn, published and committed.
@@ -188,10 +219,28 @@ impl Run {
         publication
     }
 
+    /// Everything that the store has.
+    pub fn snapshot(&self) -> Snapshot {
+        self.sink.store().snapshot()
+    }
+
+    /// The store has what it had before, and the worker is told so.
+    pub fn go_back_to(&mut self, snapshot: Snapshot) {
+        self.sink.store().go_back_to(snapshot);
+        self.worker.distrust_store();
+    }
+
     /// The store loses everything, and the worker is told so.
     pub fn lose_store(&mut self) {
         self.sink.store().lose_everything();
         self.worker.distrust_store();
+    }
+
+    /// The cards whose hashes say that events are missing.
+    pub fn marked(&self) -> Vec<String> {
+        let hashes = self.sink.store().hashes().into_iter();
+        let marked = hashes.filter(|(_, hash)| hash.fields.get(WARMING).is_some_and(|mark| mark == "true"));
+        marked.filter_map(|(key, _)| key.split(':').nth(2).map(str::to_owned)).collect()
     }
 
     /// Everything in the store but the fields that begin with `_`.
@@ -204,7 +253,7 @@ impl Run {
 }
 
 /// Up to `at_most` events of a partition, from an offset on.
-fn frames(log: &[Entry], id: PartitionId, from: i64, at_most: usize) -> FrameBatch {
+pub fn frames(log: &[Entry], id: PartitionId, from: i64, at_most: usize) -> FrameBatch {
     let mut batch = FrameBatch::new(id);
     let wanted = log.iter().filter(|entry| entry.partition == id.partition && entry.offset >= from);
     for entry in wanted.take(at_most) {
@@ -218,7 +267,8 @@ fn frames(log: &[Entry], id: PartitionId, from: i64, at_most: usize) -> FrameBat
     batch
 }
 
-fn worker(view: &Arc<FeatureView>, reference_only: bool) -> Worker {
+/// A worker of one view that has no partition yet.
+pub fn worker(view: &Arc<FeatureView>, reference_only: bool) -> Worker {
     let used: BTreeSet<String> = view.scans.iter().flat_map(|scan| scan.columns.iter().cloned()).collect();
     let decoder = StreamDecoder::try_new(&views::schema(), views::decoding(), &used).unwrap();
     let options = encode::Options {

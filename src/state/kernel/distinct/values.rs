@@ -5,15 +5,14 @@ use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayAccessor, ArrayData, ArrayRef, AsArray, BinaryArray, StringArray, make_array,
-};
+use arrow::array::{Array, ArrayAccessor, ArrayRef, AsArray, BinaryArray, StringArray};
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{ArrowNativeTypeOp, DataType, ToByteSlice};
 use datafusion::common::{Result, internal_err};
 
 use super::dictionary::{Id, NULL, too_many};
+use crate::state::kernel::plain;
 
 /// The values of a dictionary, each at its id. At [`NULL`] is one that is never looked at.
 pub trait Values: fmt::Debug + Default + Send + 'static {
@@ -76,11 +75,7 @@ impl<N: ArrowNativeTypeOp> Values for Numbers<N> {
         positions: impl Iterator<Item = usize>,
         mut show: impl FnMut(usize, &N) -> Result<()>,
     ) -> Result<()> {
-        let data = match array.data_type() {
-            DataType::Boolean => cast(array, &DataType::UInt8)?.to_data(),
-            _ => array.to_data(),
-        };
-        let numbers = ScalarBuffer::<N>::new(data.buffers()[0].clone(), data.offset(), data.len());
+        let numbers = plain::numbers::<N>(array)?;
         for position in positions {
             show(position, &numbers[position])?;
         }
@@ -113,15 +108,7 @@ impl<N: ArrowNativeTypeOp> Values for Numbers<N> {
     }
 
     fn gather(&self, ids: &[Id], wanted: &DataType) -> Result<ArrayRef> {
-        let numbers: Vec<N> = ids.iter().map(|id| self.0[*id as usize]).collect();
-        let kept = if *wanted == DataType::Boolean { &DataType::UInt8 } else { wanted };
-        let data = ArrayData::builder(kept.clone())
-            .len(ids.len())
-            .add_buffer(Buffer::from_vec(numbers))
-            .nulls(nulls(ids))
-            .build()?;
-        let array = make_array(data);
-        if kept == wanted { Ok(array) } else { Ok(cast(&array, wanted)?) }
+        plain::column(ids.iter().map(|id| self.0[*id as usize]).collect(), nulls(ids), wanted)
     }
 
     fn bytes(&self) -> usize {

@@ -1,14 +1,14 @@
 //! The values of entries, by the entry's number.
 
 use std::fmt;
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayData, ArrayRef, AsArray, BooleanArray, make_array};
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
+use arrow::array::{Array, ArrayRef};
+use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowNativeType, DataType};
 use datafusion::common::Result;
 
 use super::{Row, foreign};
+use crate::state::kernel::plain;
 
 /// One entry of each of some rows.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +67,8 @@ pub trait Values: fmt::Debug + Send + 'static {
     fn bytes(&self) -> usize;
 }
 
-/// Values of a primitive type: nothing is computed with them, so that only their width matters.
+/// Values of a primitive type, or truths, a byte each: nothing is computed with them, so that only
+/// their width matters.
 #[derive(Debug)]
 pub struct Bits<T> {
     data_type: DataType,
@@ -88,8 +89,7 @@ impl<T: ArrowNativeType> Values for Bits<T> {
         if column.data_type() != &self.data_type {
             return Err(foreign("values"));
         }
-        let data = column.to_data();
-        Ok(ScalarBuffer::new(data.buffers()[0].clone(), data.offset(), data.len()))
+        plain::numbers(column)
     }
 
     fn resize(&mut self, entries: usize) {
@@ -119,64 +119,10 @@ impl<T: ArrowNativeType> Values for Bits<T> {
     }
 
     fn array(&self, places: Places<'_>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-        let values: Vec<T> = places.indices().map(|at| self.values[at]).collect();
-        let data = ArrayData::builder(self.data_type.clone())
-            .len(values.len())
-            .add_buffer(Buffer::from_vec(values))
-            .nulls(nulls)
-            .build()?;
-        Ok(make_array(data))
+        plain::column(places.indices().map(|at| self.values[at]).collect(), nulls, &self.data_type)
     }
 
     fn bytes(&self) -> usize {
         self.values.capacity() * size_of::<T>()
-    }
-}
-
-/// Booleans, a byte each.
-#[derive(Debug, Default)]
-pub struct Booleans {
-    values: Vec<bool>,
-}
-
-impl Values for Booleans {
-    type Column = BooleanBuffer;
-
-    fn open(&self, column: &ArrayRef) -> Result<BooleanBuffer> {
-        let column = column.as_boolean_opt().ok_or_else(|| foreign("values"))?;
-        Ok(column.values().clone())
-    }
-
-    fn resize(&mut self, entries: usize) {
-        self.values.resize(entries, false);
-    }
-
-    fn set(&mut self, at: usize, column: &BooleanBuffer, index: usize) {
-        self.values[at] = column.value(index);
-    }
-
-    fn copy(&mut self, at: usize, from: usize) {
-        self.values[at] = self.values[from];
-    }
-
-    fn swap(&mut self, one: usize, other: usize) {
-        self.values.swap(one, other);
-    }
-
-    fn forget(&mut self, _at: usize) {}
-
-    fn keep(&mut self, count: usize, entries: impl Iterator<Item = usize>) {
-        let mut values = Vec::with_capacity(count);
-        values.extend(entries.map(|at| self.values[at]));
-        self.values = values;
-    }
-
-    fn array(&self, places: Places<'_>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-        let values: BooleanBuffer = places.indices().map(|at| self.values[at]).collect();
-        Ok(Arc::new(BooleanArray::new(values, nulls)))
-    }
-
-    fn bytes(&self) -> usize {
-        self.values.capacity()
     }
 }

@@ -1,0 +1,114 @@
+//! How far partitions are published, and what of that is committed: pure.
+
+use std::collections::BTreeMap;
+
+use crate::frame::PartitionId;
+use crate::source::Commit;
+
+/// The positions of the partitions that this process has.
+#[derive(Debug, Default)]
+pub struct Positions {
+    /// Where publishing began.
+    begun: BTreeMap<PartitionId, i64>,
+    published: BTreeMap<PartitionId, Commit>,
+    committed: BTreeMap<PartitionId, Commit>,
+}
+
+impl Positions {
+    /// A partition was given, or begins anew: what is known of it is forgotten.
+    pub fn begin(&mut self, partition: PartitionId, publish_from: i64) {
+        self.forget(partition);
+        self.begun.insert(partition, publish_from);
+    }
+
+    /// A partition was given up.
+    pub fn forget(&mut self, partition: PartitionId) {
+        self.begun.remove(&partition);
+        self.published.remove(&partition);
+        self.committed.remove(&partition);
+    }
+
+    /// Everything before a position is safe. What comes late, from before the
+    /// partition was given away and back, never takes the group's offset back.
+    pub fn acknowledge(&mut self, commit: Commit) {
+        let published = self.published.get(&commit.partition).map(|known| known.offset);
+        let least = published.or_else(|| self.begun.get(&commit.partition).copied());
+        if least.is_some_and(|least| commit.offset >= least) {
+            self.published.insert(commit.partition, commit);
+        }
+    }
+
+    /// What is to be committed: what is not, or else `all`.
+    pub fn due(&self, all: bool) -> Vec<Commit> {
+        let is_due = |commit: &&Commit| all || self.committed.get(&commit.partition) != Some(*commit);
+        self.published.values().filter(is_due).copied().collect()
+    }
+
+    /// The group has these.
+    pub fn note_committed(&mut self, commits: &[Commit]) {
+        self.committed.extend(commits.iter().map(|commit| (commit.partition, *commit)));
+    }
+
+    /// What the group has of each partition, as far as is known.
+    pub const fn committed(&self) -> &BTreeMap<PartitionId, Commit> {
+        &self.committed
+    }
+
+    /// Commits may have been refused: all of them are due again.
+    pub fn distrust(&mut self) {
+        self.committed.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::StreamId;
+    use crate::source::Coverage;
+    use crate::state::retained::LeadIn;
+
+    const PARTITION: PartitionId = PartitionId { stream: StreamId(0), partition: 2 };
+
+    fn commit(offset: i64) -> Commit {
+        let lead_in = LeadIn { offset, clock: None };
+        Commit { partition: PARTITION, offset, lead_in, coverage: Coverage::default() }
+    }
+
+    #[track_caller]
+    fn check(positions: &Positions, all: bool, expected: &[i64]) {
+        let due: Vec<i64> = positions.due(all).iter().map(|commit| commit.offset).collect();
+        assert_eq!(due, expected);
+    }
+
+    #[test]
+    fn what_is_published_is_committed_once_and_again_when_in_doubt() {
+        let mut positions = Positions::default();
+        positions.acknowledge(commit(9));
+        check(&positions, true, &[]);
+        positions.begin(PARTITION, 5);
+        positions.acknowledge(commit(7));
+        check(&positions, false, &[7]);
+        positions.note_committed(&positions.due(false));
+        check(&positions, false, &[]);
+        check(&positions, true, &[7]);
+        positions.distrust();
+        check(&positions, false, &[7]);
+    }
+
+    /// A store that did not answer answers after the partition was elsewhere.
+    #[test]
+    fn what_is_late_takes_nothing_back() {
+        let mut positions = Positions::default();
+        positions.begin(PARTITION, 5);
+        positions.acknowledge(commit(7));
+        positions.begin(PARTITION, 20);
+        positions.acknowledge(commit(9));
+        check(&positions, true, &[]);
+        positions.acknowledge(commit(20));
+        positions.acknowledge(commit(12));
+        check(&positions, true, &[20]);
+        positions.forget(PARTITION);
+        positions.acknowledge(commit(30));
+        check(&positions, true, &[]);
+    }
+}

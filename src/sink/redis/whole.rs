@@ -1,0 +1,136 @@
+//! Hashes written as a whole: instead of setting a hash's fields one by one, its
+//! dump takes its place. Redis pays for fields, of which it looks for each in
+//! the hash, several times what it pays for bytes.
+//!
+//! ```text
+//! HSET name field value …  HDEL name …  PEXPIRE name ttl  ──▶  RESTORE name ttl dump REPLACE
+//! ```
+//! A row always has all its fields, so both leave the same. But whatever else
+//! stood in the hash, or under its name, is gone.
+
+use super::listpack::Listpack;
+use super::reply::Failure;
+use crate::sink::{Entry, Writes, resp};
+
+/// Turns what sets a hash into its dump, with room that is used again.
+#[derive(Debug, Default)]
+pub(super) struct Dumper {
+    listpack: Listpack,
+    dump: Vec<u8>,
+}
+
+impl Dumper {
+    /// Appends an entry's commands; how many replies they get, and where the key stands.
+    pub(super) fn push(
+        &mut self,
+        writes: &Writes,
+        entry: Entry,
+        out: &mut Vec<u8>,
+    ) -> Result<(u32, (usize, usize)), Failure> {
+        let start = out.len();
+        let bytes = &writes.bytes[entry.start..entry.end];
+        let commands: Vec<Vec<&[u8]>> = resp::commands(bytes)
+            .collect::<Result<_, _>>()
+            .map_err(|malformed| Failure::Refused(malformed.to_string()))?;
+        match set(&commands) {
+            Some((name, fields, ttl)) if self.dump(fields) => {
+                resp::push_array(out, 5);
+                resp::push_bulk(out, b"RESTORE");
+                let key = resp::push_bulk(out, name);
+                resp::push_bulk(out, ttl);
+                resp::push_bulk(out, &self.dump);
+                resp::push_bulk(out, b"REPLACE");
+                Ok((1, (key.start, key.end)))
+            }
+            _ => {
+                out.extend_from_slice(bytes);
+                let moved = |at: usize| at - entry.start + start;
+                Ok((entry.replies, (moved(entry.key.0), moved(entry.key.1))))
+            }
+        }
+    }
+
+    /// The same writes with a dump for each hash that is set.
+    pub(super) fn all(&mut self, writes: &Writes) -> Result<Writes, Failure> {
+        let mut dumped = Writes { origins: writes.origins.clone(), ..Writes::default() };
+        for entry in &writes.entries {
+            let start = dumped.bytes.len();
+            let (replies, key) = self.push(writes, *entry, &mut dumped.bytes)?;
+            let end = dumped.bytes.len();
+            dumped.entries.push(Entry { start, end, replies, origin: entry.origin, key });
+        }
+        Ok(dumped)
+    }
+
+    /// Makes the dump of a hash with these fields; `false` when it would be too large.
+    fn dump(&mut self, fields: &[&[u8]]) -> bool {
+        self.dump.clear();
+        self.listpack.begin();
+        fields.iter().for_each(|element| self.listpack.push(element));
+        self.listpack.finish(&mut self.dump)
+    }
+}
+
+/// The name, the fields and the time to live of a hash.
+type Set<'a, 'b> = (&'a [u8], &'b [&'a [u8]], &'a [u8]);
+
+/// The hash that commands set.
+fn set<'a, 'b>(commands: &'b [Vec<&'a [u8]>]) -> Option<Set<'a, 'b>> {
+    let ([set, removed @ .., expire], [b'H', b'S', b'E', b'T']) = (commands, *commands.first()?.first()?)
+    else {
+        return None;
+    };
+    if !removed.iter().all(|command| command.first() == Some(&b"HDEL".as_slice())) {
+        return None;
+    }
+    match (set.as_slice(), expire.as_slice()) {
+        ([_, name, fields @ ..], [b"PEXPIRE", same, ttl]) if name == same => Some((name, fields, ttl)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(entries: &[&[&[&[u8]]]]) -> Writes {
+        let mut writes = Writes::default();
+        for commands in entries {
+            let start = writes.bytes.len();
+            for command in *commands {
+                writes.bytes.extend(resp::command(command));
+            }
+            let key = start + 4 + 4 + 2 + commands[0][0].len() + 4;
+            writes.end_entry(
+                start,
+                u32::try_from(commands.len()).unwrap(),
+                (key, key + commands[0][1].len()),
+            );
+        }
+        writes
+    }
+
+    fn commands(writes: &Writes, index: usize) -> Vec<Vec<&[u8]>> {
+        let entry = writes.entries[index];
+        resp::commands(&writes.bytes[entry.start..entry.end]).map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn what_sets_a_hash_becomes_one_command_and_the_rest_stays() {
+        let writes = written(&[
+            &[&[b"DEL", b"a"]],
+            &[&[b"HSET", b"b", b"f", b"v"], &[b"PEXPIRE", b"b", b"9"]],
+            &[&[b"HSET", b"c", b"f", b"v"], &[b"HDEL", b"c", b"g"], &[b"PEXPIRE", b"c", b"9"]],
+            &[&[b"PEXPIRE", b"d", b"9"]],
+            &[&[b"HSET", b"e", b"f", b"v"]],
+        ]);
+        let restored = Dumper::default().all(&writes).unwrap();
+        let first: Vec<&[u8]> = (0..5).map(|index| commands(&restored, index)[0][0]).collect();
+        assert_eq!(first, [b"DEL".as_slice(), b"RESTORE", b"RESTORE", b"PEXPIRE", b"HSET"]);
+        let keys: Vec<&[u8]> = restored.entries.iter().map(|entry| restored.key(*entry)).collect();
+        assert_eq!(keys, [b"a", b"b", b"c", b"d", b"e"]);
+        assert_eq!(restored.entries.iter().map(|entry| entry.replies).collect::<Vec<_>>(), [1, 1, 1, 1, 1]);
+        let command = &commands(&restored, 1)[0];
+        assert_eq!((command[2], command[4]), (b"9".as_slice(), b"REPLACE".as_slice()));
+    }
+}
