@@ -147,6 +147,11 @@ impl fmt::Display for Problem {
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
+    /// Whether an option of the configuration is among what is wrong.
+    pub fn has_option(&self, path: &str) -> bool {
+        self.0.iter().any(|problem| problem.message.starts_with(&format!("`{path}`: ")))
+    }
+
     /// `Ok(value)` when nothing was found wrong.
     ///
     /// # Errors
@@ -178,23 +183,43 @@ impl std::error::Error for Problems {}
 
 /// The name in `names` that `given` most likely meant, if any is close.
 pub fn nearest<'a>(given: &str, names: &'a [String]) -> Option<&'a String> {
+    closest(given, names, similarity, 0.6)
+}
+
+/// The name in `names` that `given` misspells, if any: nearer than what is only
+/// worth a question.
+pub fn misspelt<'a>(given: &str, names: &'a [String]) -> Option<&'a String> {
+    closest(given, names, spelling, 0.82)
+}
+
+fn closest<'a>(
+    given: &str,
+    names: &'a [String],
+    score: fn(&str, &str) -> f64,
+    least: f64,
+) -> Option<&'a String> {
     let given = given.to_lowercase();
     names
         .iter()
-        .map(|name| (similarity(&given, &name.to_lowercase()), name))
-        .filter(|(score, _)| *score >= 0.6)
+        .map(|name| (score(&given, &name.to_lowercase()), name))
+        .filter(|(score, _)| *score >= least)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
 }
 
 /// A name that begins or ends with what was given counts as close: `card` for `card_id`.
 fn similarity(given: &str, name: &str) -> f64 {
-    let spelled = strsim::jaro_winkler(given, name) * 0.5 + strsim::normalized_levenshtein(given, name) * 0.5;
+    let spelled = spelling(given, name);
     if given.len() >= 3 && (name.starts_with(given) || name.ends_with(given)) {
         spelled.max(0.9)
     } else {
         spelled
     }
+}
+
+/// How far two names are written alike, from 0 to 1.
+fn spelling(given: &str, name: &str) -> f64 {
+    strsim::jaro_winkler(given, name) * 0.5 + strsim::normalized_levenshtein(given, name) * 0.5
 }
 
 #[cfg(test)]

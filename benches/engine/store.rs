@@ -69,7 +69,7 @@ fn compare(store: &str, urls: &[String], mode: &Mode, writes: &Writes) {
     let mut sinks = guards.map(|(name, guard)| {
         let options = Options { urls: urls.to_vec(), mode: mode.clone(), guard, ..Options::default() };
         let mut sink = RedisSink::connect(&options).expect("the options are right");
-        sink.take_over(&shards()).expect("the store answers");
+        sink.take_over(&shards(), Duration::ZERO).expect("the store answers");
         (name, sink, Vec::with_capacity(ROUNDS))
     });
     for round in 0..=ROUNDS {

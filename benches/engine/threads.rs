@@ -41,7 +41,8 @@ impl Hand {
             for round in received {
                 for batches in round {
                     let frames = batches.into_iter().filter(|batch| own.contains(&batch.partition)).collect();
-                    worker.turn(frames, &[], WALL).expect("no event can fail a turn");
+                    let publication = worker.turn(frames, &[], WALL).expect("no event can fail a turn");
+                    worker.reuse(publication.writes);
                 }
                 if finished.send(()).is_err() {
                     return;

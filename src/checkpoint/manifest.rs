@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{Identity, hash};
 
 /// The layout of manifests and objects, and of what kernels save. Another one is not read.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The first word of a manifest.
 const MAGIC: &str = "windrow-checkpoint";

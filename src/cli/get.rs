@@ -67,9 +67,14 @@ pub(super) fn run(args: &GetArgs, _stop: &AtomicBool) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let config = Config::load(&args.flags)?;
     // Without a network a view over a registry's schema is not planned: it has to be searched for.
-    let all_known = config.sql_dir.is_dir()
+    let all_planned = config.sql_dir.is_dir()
         && config.streams.iter().all(|stream| matches!(stream.schema, SchemaSource::File(_)));
-    let job = Job::load(config, Scope { offline: true, shipped_views: true, ..Scope::default() }, &clock)?;
+    let scope = Scope { offline: true, shipped_views: true, some_views: true, ..Scope::default() };
+    let job = Job::load(config, scope, &clock)?;
+    if !job.left_out.is_empty() {
+        eprintln!("warning: something is wrong with some views: `windrow check` says what it is");
+    }
+    let all_known = all_planned && job.left_out.is_empty();
     let template = KeyTemplate::parse(&job.config.redis.key_template)
         .map_err(|error| Problems::from(Problem::new(error.to_string())))?;
     let known: Vec<&FeatureView> =

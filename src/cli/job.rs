@@ -28,7 +28,7 @@ use crate::telemetry;
 use crate::time::{Clock, Span};
 use crate::view::{FeatureView, Sharding, Stream, Streams};
 
-use views::{plan_views, read_views, view_files};
+use views::{only_wanted, plan_views, read_views, view_files};
 
 /// What a run is made of, checked and planned; nothing is connected yet.
 pub struct Job {
@@ -40,6 +40,8 @@ pub struct Job {
     pub views: Vec<Arc<FeatureView>>,
     /// What is right and yet hardly meant so.
     pub notes: Vec<Problem>,
+    /// What is wrong with views that were left out.
+    pub left_out: Vec<Problem>,
 
     schemas: BTreeMap<StreamId, StreamSchema>,
     writers: Writers,
@@ -56,6 +58,8 @@ pub struct Scope<'a> {
     pub file: Option<&'a Path>,
     /// Shipped views and schemas stand in for a SQL directory that is not there.
     pub shipped_views: bool,
+    /// Views in which something is wrong are left out and noted.
+    pub some_views: bool,
 }
 
 impl Job {
@@ -101,6 +105,7 @@ impl Job {
         scope: Scope<'_>,
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<(Self, Problems)> {
+        let sql_dir_is_wrong = problems.has_option("sql_dir");
         let Problems(mut problems) = problems;
         let given = config.kafka.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         problems.extend(properties::problems(given));
@@ -167,20 +172,27 @@ impl Job {
         let streams = Arc::new(Streams::new(streams));
         let files = match scope.file {
             Some(path) => read_views(vec![path.to_owned()], &mut problems),
+            // That it is missing was told with the options.
+            None if sql_dir_is_wrong => Vec::new(),
             None => view_files(&config.sql_dir, scope.shipped_views, &mut problems),
         };
+        let files = only_wanted(files, scope.views, &mut problems);
         let known: Vec<StreamId> = schemas.keys().copied().collect();
-        let before = problems.len();
-        let views = plan_views(&streams, &known, &unchecked, &files, scope.views, &mut problems)?;
-        let are_planned = problems.len() == before;
+        let mut unfit = Vec::new();
+        let views = plan_views(&streams, &known, &unchecked, &files, &mut unfit)?;
+        let are_planned = unfit.is_empty();
+        let left_out = if scope.some_views { std::mem::take(&mut unfit) } else { Vec::new() };
+        problems.extend(unfit);
         let notes = directory.notes().to_vec();
         let writers = Writers::try_new(directory.schemas().map(|(_, schema)| schema), ids, registry)?;
         let views = views.into_iter().map(Arc::new).collect();
-        let job = Self { config, streams, views, notes, schemas, writers };
-        for view in job.views.iter().filter(|_| are_planned) {
-            if let Err(problem) = job.encoder(view) {
-                problems.push(problem);
-            }
+        let mut job = Self { config, streams, views, notes, left_out, schemas, writers };
+        let planned = job.views.iter().filter(|_| are_planned);
+        let unwritable: Vec<Problem> = planned.filter_map(|view| job.encoder(view).err()).collect();
+        if scope.some_views {
+            job.left_out.extend(unwritable);
+        } else {
+            problems.extend(unwritable);
         }
         Ok((job, Problems(problems)))
     }

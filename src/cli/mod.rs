@@ -48,7 +48,7 @@ enum Command {
     Demo(Box<demo::DemoArgs>),
     /// Produce realistic transactions, clicks and device events
     Generate(Box<generate::GenerateArgs>),
-    /// Evaluate a stretch of the topics again, into Redis
+    /// Evaluate a stretch of the topics again, into Redis or Parquet files
     Replay(Box<replay::ReplayArgs>),
     /// Validate configuration, schemas and views, without a network
     Check(Box<check::CheckArgs>),
@@ -148,12 +148,28 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory;
 
     use super::*;
+    use crate::config::OF_COMMANDS;
+    use crate::config::options::OPTIONS;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// What is not known here could be taken for a misspelt option.
+    #[test]
+    fn every_environment_name_is_known() {
+        let of_flags = OPTIONS.iter().map(|option| option.environment.as_str());
+        let known: BTreeSet<&str> = of_flags.chain(OF_COMMANDS).collect();
+        let whole = Cli::command();
+        let arguments = whole.get_subcommands().flat_map(|command| command.get_arguments());
+        let names: BTreeSet<&str> = arguments.filter_map(|argument| argument.get_env()?.to_str()).collect();
+        let unknown: Vec<&&str> = names.difference(&known).collect();
+        assert!(names.len() > OF_COMMANDS.len() && unknown.is_empty(), "{unknown:?}");
     }
 }

@@ -1,7 +1,9 @@
-//! `windrow replay`: a stretch of the topics evaluated again, for backfill. The
-//! running job's consumer group is not touched, and clocks follow events only.
+//! `windrow replay`: a stretch of the topics evaluated again, for backfill into
+//! Redis or a history in Parquet files. The running job's consumer group is not
+//! touched, and clocks follow events only.
 
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,10 +15,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::job::{Job, Scope};
 use super::run::{cadence, shared};
 use crate::config::Flags;
-use crate::error::{Fault, Problem, Problems};
+use crate::error::{Fault, Place, Problem, Problems};
 use crate::pipeline::{Crew, Options, Pipeline, Progress};
 use crate::sink::Sink;
 use crate::sink::memory::MemorySink;
+use crate::sink::parquet::{Error as ParquetError, ParquetFiles};
+use crate::sink::rows::History;
 use crate::source::range::{self, Bound, RangeSource, RangeStream};
 use crate::time::{Clock, Span, SystemClock, duration_text};
 
@@ -25,9 +29,13 @@ Examples:
   windrow replay --from beginning --to end
   windrow replay --from 0:1200,1:900 --to 0:5000,1:4800 --views transaction
   windrow replay --from 2026-01-31T00:00:00Z --to 2026-02-01T00:00:00Z --dry-run
+  windrow replay --from 2026-01-01T00:00:00Z --parquet history --max-batch-events 1000
 
 Events before --from are read as far as windows reach back, so that the first value is right. A hash in
-Redis that is of a later time than what is replayed stays as it is.";
+Redis that is of a later time than what is replayed stays as it is.
+
+--parquet writes DIR/<view>.parquet instead, and Redis is not asked: a row whenever an entity's features
+changed from one batch to the next, with _as_of, _computed_at and _deleted. Smaller batches make it finer.";
 
 /// Options of `windrow replay`.
 #[derive(Debug, Args)]
@@ -45,6 +53,10 @@ pub(super) struct ReplayArgs {
     #[arg(long, value_delimiter = ',', value_name = "VIEW")]
     views: Option<Vec<String>>,
 
+    /// Write every row that changes into a new file a view in this directory, and nothing into Redis
+    #[arg(long, value_name = "DIR", conflicts_with = "dry_run")]
+    parquet: Option<PathBuf>,
+
     /// Compute everything and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -56,7 +68,9 @@ pub(super) struct ReplayArgs {
 pub(super) fn run(args: &ReplayArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let scope = Scope { views: args.views.as_deref(), ..Scope::default() };
-    let job = Job::from_flags(&args.flags, scope, &clock)?;
+    let (job, mut problems) = Job::inspect(&args.flags, scope, &clock)?;
+    problems.0.extend(backwards(&args.from, &args.to));
+    let job = problems.into_result(job)?;
     let streams = range_streams(&job);
     if let Bound::Offsets(offsets) = &args.from {
         check_names(offsets, &streams)?;
@@ -65,22 +79,8 @@ pub(super) fn run(args: &ReplayArgs, stop: &AtomicBool) -> anyhow::Result<()> {
         check_names(offsets, &streams)?;
     }
     let shared = shared(&job, &clock);
-    let mut crews = Vec::new();
-    for _ in 0..job.parallelism() {
-        let sink: Box<dyn Sink> = if args.dry_run {
-            Box::new(MemorySink::default())
-        } else {
-            let mut redis = job.redis_for_backfill()?;
-            match redis.ping() {
-                Err(error) if error.fault() == Fault::User => return Err(error.into()),
-                Err(error) => tracing::warn!("{error}; waiting for it"),
-                Ok(_) => {}
-            }
-            Box::new(redis)
-        };
-        // What is dead was put aside when it was first read.
-        crews.push(Crew { worker: job.worker()?, sink, dead_letters: None });
-    }
+    let files = args.parquet.as_deref().map(|directory| parquet_files(&job, directory)).transpose()?;
+    let crews = crews(args, &job, files.as_ref())?;
     let mut source = RangeSource::open(range::Options {
         brokers: job.brokers(),
         properties: job.consumer_properties(),
@@ -110,21 +110,75 @@ pub(super) fn run(args: &ReplayArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     if let Some(limit) = job.memory_limit() {
         pipeline = pipeline.with_memory_limit(limit);
     }
-    let done = pipeline.run(&mut source, stop, |progress| shown.show(progress))?;
+    let done = pipeline.run(&mut source, stop, |progress| {
+        shown.show(progress);
+        if files.as_ref().is_some_and(ParquetFiles::has_failed) {
+            stop.store(true, Ordering::Relaxed);
+        }
+    })?;
     shown.end();
+    let interrupted = stop.load(Ordering::Relaxed);
+    let written = match files {
+        Some(files) if !interrupted || files.has_failed() => format!(", {} rows written", files.finish()?),
+        None if !args.dry_run => String::new(),
+        _ => ", nothing written".to_owned(),
+    };
     println!(
-        "replayed {} events ({} to fill windows, {} rejected): {} feature values of {} entities{}",
+        "replayed {} events ({} to fill windows, {} rejected): {} feature values of {} entities{written}",
         done.processed,
         done.lead_in,
         done.rejected,
         done.features,
         done.entities(),
-        if args.dry_run { ", nothing written" } else { "" },
     );
-    if stop.load(Ordering::Relaxed) {
+    if interrupted {
         bail!("interrupted before the end of the range");
     }
     Ok(())
+}
+
+/// The workers, each with what its features go to.
+fn crews(args: &ReplayArgs, job: &Job, files: Option<&ParquetFiles>) -> anyhow::Result<Vec<Crew>> {
+    let mut crews = Vec::new();
+    for _ in 0..job.parallelism() {
+        let mut worker = job.worker()?;
+        let sink: Box<dyn Sink> = if let Some(files) = files {
+            worker = worker.with_rows();
+            Box::new(files.sink())
+        } else if args.dry_run {
+            Box::new(MemorySink::default())
+        } else {
+            let mut redis = job.redis_for_backfill()?;
+            match redis.ping() {
+                Err(error) if error.fault() == Fault::User => return Err(error.into()),
+                Err(error) => tracing::warn!("{error}; waiting for it"),
+                Ok(_) => {}
+            }
+            Box::new(redis)
+        };
+        // What is dead was put aside when it was first read.
+        crews.push(Crew { worker, sink, dead_letters: None });
+    }
+    Ok(crews)
+}
+
+/// A file a view, in the order that workers have them in.
+fn parquet_files(job: &Job, directory: &Path) -> anyhow::Result<ParquetFiles> {
+    let mut views = Vec::new();
+    for view in &job.views {
+        let history = History::try_new(&view.name, &view.output, &view.key).map_err(|error| {
+            Problems::from(Problem::new(error.to_string()).at(Place::file(view.file.clone())))
+        })?;
+        views.push((view.name.clone(), history));
+    }
+    ParquetFiles::create(directory, views).map_err(|error| match error {
+        ParquetError::Exists { .. } => Problems::from(
+            Problem::new(error.to_string())
+                .hint("move it away or name another directory: what is there is not overwritten"),
+        )
+        .into(),
+        _ => error.into(),
+    })
 }
 
 /// The streams of a job, each with how far back its events can matter.
@@ -151,6 +205,31 @@ pub(super) fn longest_window(job: &Job, stream: &str) -> Span {
         .map(|scan| scan.bound.span().plus(scan.bound.resolution))
         .max()
         .unwrap_or(Span::ZERO)
+}
+
+/// What is wrong with a stretch that ends before it begins, where its ends alone tell that.
+fn backwards(from: &Bound, to: &Bound) -> Vec<Problem> {
+    let problem = |what: String| Problem::new(what).hint("`--from` is where it begins, `--to` where it ends");
+    match (from, to) {
+        (Bound::Time(begin), Bound::Time(end)) if end < begin => {
+            vec![problem(format!("the stretch ends at {end}, before it begins at {begin}"))]
+        }
+        (Bound::Offsets(begins), Bound::Offsets(ends)) => begins
+            .iter()
+            .flat_map(|begin| ends.iter().map(move |end| (begin, end)))
+            .filter(|((one, partition, begin), (other, number, end))| {
+                // Where streams are not named there is one.
+                let is_same = one.is_none() || other.is_none() || one == other;
+                is_same && partition == number && end < begin
+            })
+            .map(|((_, partition, begin), (_, _, end))| {
+                problem(format!(
+                    "the stretch of partition {partition} ends at offset {end}, before it begins at {begin}"
+                ))
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Offsets name their stream where there are several.
@@ -225,5 +304,30 @@ impl Shown {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(from: &str, to: &str, problems: usize) {
+        let found = backwards(&from.parse().unwrap(), &to.parse().unwrap());
+        assert_eq!(found.len(), problems, "{from} {to}: {found:?}");
+    }
+
+    #[test]
+    fn a_stretch_that_ends_before_it_begins_is_wrong_usage() {
+        check("0:100,1:5", "0:99,1:5", 1);
+        check("0:100,1:5", "1:4,0:99", 2);
+        check("clicks/0:100", "0:99", 1);
+        check("clicks/0:100", "devices/0:99", 0);
+        check("0:100", "0:100", 0);
+        check("2026-01-31T12:00:01Z", "2026-01-31T12:00:00Z", 1);
+        check("2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z", 0);
+        // Only a broker knows these.
+        check("0:100", "2026-01-31T12:00:00Z", 0);
+        check("end", "0:1", 0);
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use super::environment;
 use super::options::{INPUT, OPTIONS, Opt, option};
 use super::tree::{Table, Value, overlay};
 use crate::error::{Place, Problem};
@@ -23,6 +24,10 @@ pub struct Flags {
     given: Vec<Given>,
     problems: Vec<Problem>,
 }
+
+/// The flags of a command that has to do with Kafka and the registry alone.
+#[derive(Debug, Clone, Default)]
+pub struct InputFlags(pub Flags);
 
 #[derive(Clone)]
 struct Given {
@@ -76,12 +81,13 @@ impl Flags {
         }
     }
 
-    fn from_matches(matches: &ArgMatches) -> Self {
+    fn from_matches(matches: &ArgMatches, options: impl Iterator<Item = &'static Opt>) -> Self {
         let mut flags = Self {
             file: matches.get_one::<String>(CONFIG).filter(|file| !file.is_empty()).map(PathBuf::from),
-            ..Self::default()
+            given: Vec::new(),
+            problems: environment::problems(),
         };
-        for option in OPTIONS.iter() {
+        for option in options {
             let path: Vec<String> = option.path.split('.').map(str::to_owned).collect();
             for (text, place, from_environment) in given(matches, &option.flag, &option.environment) {
                 flags.given.push(Given { path: path.clone(), text, place, from_environment });
@@ -138,42 +144,72 @@ impl fmt::Debug for Flags {
 
 impl clap::FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self::from_matches(matches))
+        Ok(Self::from_matches(matches, OPTIONS.iter()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_matches(matches);
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::FromArgMatches for InputFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(Flags::from_matches(matches, input_options())))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
 }
 
 impl clap::Args for Flags {
     fn augment_args(command: Command) -> Command {
-        let config =
-            Arg::new(CONFIG).long(CONFIG).env("WINDROW_CONFIG").value_name("FILE").help(
-                "Configuration, TOML or JSON by its suffix [default: windrow.toml, where there is one]",
-            );
-        let property = Arg::new(KAFKA_PROPERTY)
-            .long(KAFKA_PROPERTY)
-            .env("WINDROW_KAFKA_PROPERTY")
-            .hide_env_values(true)
-            .value_name("NAME=VALUE")
-            .action(ArgAction::Append)
-            .help_heading(INPUT)
-            .help("Any librdkafka property; repeatable, parted by ; in the environment");
-        let stream = Arg::new(STREAM)
-            .long(STREAM)
-            .env("WINDROW_STREAM")
-            .value_name("NAME.OPTION=VALUE")
-            .action(ArgAction::Append)
-            .help_heading(INPUT)
-            .help("An option of [streams.NAME], such as clicks.topic=web; repeatable, parted by ; in the environment");
-        OPTIONS.iter().map(arg).fold(command.arg(config), Command::arg).arg(property).arg(stream)
+        augment(command, OPTIONS.iter())
     }
 
     fn augment_args_for_update(command: Command) -> Command {
         Self::augment_args(command)
     }
+}
+
+impl clap::Args for InputFlags {
+    fn augment_args(command: Command) -> Command {
+        augment(command, input_options())
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn input_options() -> impl Iterator<Item = &'static Opt> {
+    OPTIONS.iter().filter(|option| option.path == "brokers" || option.path.starts_with("schema_registry."))
+}
+
+fn augment(command: Command, options: impl Iterator<Item = &'static Opt>) -> Command {
+    let config = Arg::new(CONFIG)
+        .long(CONFIG)
+        .env("WINDROW_CONFIG")
+        .value_name("FILE")
+        .help("Configuration, TOML or JSON by its suffix [default: windrow.toml, where there is one]");
+    let property = Arg::new(KAFKA_PROPERTY)
+        .long(KAFKA_PROPERTY)
+        .env("WINDROW_KAFKA_PROPERTY")
+        .hide_env_values(true)
+        .value_name("NAME=VALUE")
+        .action(ArgAction::Append)
+        .help_heading(INPUT)
+        .help("Any librdkafka property; repeatable, parted by ; in the environment");
+    let stream = Arg::new(STREAM)
+        .long(STREAM)
+        .env("WINDROW_STREAM")
+        .value_name("NAME.OPTION=VALUE")
+        .action(ArgAction::Append)
+        .help_heading(INPUT)
+        .help("An option of [streams.NAME], such as clicks.topic=web; repeatable, parted by ; in the environment");
+    options.map(arg).fold(command.arg(config), Command::arg).arg(property).arg(stream)
 }
 
 fn arg(option: &'static Opt) -> Arg {
@@ -227,6 +263,7 @@ mod tests {
     #[test]
     fn the_command_is_well_formed() {
         Flags::augment_args(Command::new("windrow")).debug_assert();
+        InputFlags::augment_args(Command::new("windrow")).debug_assert();
     }
 
     #[test]

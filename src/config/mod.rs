@@ -11,7 +11,9 @@
 //!
 //! Paths are relative to the current directory, wherever they are written.
 
+mod environment;
 mod flags;
+mod input;
 mod kafka;
 mod layers;
 pub mod options;
@@ -29,7 +31,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use flags::Flags;
+pub use environment::OF_COMMANDS;
+pub use flags::{Flags, InputFlags};
+pub use input::Input;
 pub use kafka::KafkaProperties;
 pub use secret::{Secret, Url};
 pub use start::{NotAStart, StartFrom};
@@ -41,9 +45,7 @@ use crate::error::{Problem, Problems};
 pub use crate::telemetry::log::Format as LogFormat;
 use crate::telemetry::resident_bytes;
 use tree::{Table, Value};
-use values::{
-    Read, Scope, address, brokers, bytes, choice, count, duration, interval, path, store_location, text,
-};
+use values::{Read, Scope, address, bytes, choice, count, duration, interval, path, store_location, text};
 
 /// Read when no other file is named, if it is there.
 pub const DEFAULT_FILE: &str = "windrow.toml";
@@ -118,9 +120,7 @@ impl Config {
     /// The same, going on where something is wrong, with that option's default:
     /// so that what is wrong with schemas and views can be told at once.
     pub fn inspect(flags: &Flags) -> (Self, Problems) {
-        #[expect(clippy::disallowed_methods, reason = "this is where options come from")]
-        let environment = |name: &str| std::env::var(name).ok();
-        Self::inspect_layers(flags, &environment, Path::new(DEFAULT_FILE))
+        Self::inspect_layers(flags, &process_environment, Path::new(DEFAULT_FILE))
     }
 
     /// The stream with that name.
@@ -138,18 +138,17 @@ impl Config {
 
     /// A value that is wrong is reported, and its default taken so that the others are checked too.
     fn check(tree: &Table, problems: &RefCell<Vec<Problem>>) -> Self {
-        let streams = streams::with_shipped(table(tree, "streams").clone());
+        let Input { brokers, kafka, streams, registry } = Input::check(tree, problems);
         let top = Scope { table: tree, prefix: "", problems };
-        let within = |name, prefix| Scope { table: table(tree, name), prefix, problems };
         let config = Self {
-            brokers: top.required("brokers", brokers),
-            kafka: kafka::read(&within("kafka", "kafka.")),
+            brokers,
+            kafka,
             group_id: top.required("group_id", text),
             start_from: top.required("start_from", start_from),
-            streams: streams::read(&Scope { table: &streams, prefix: "streams.", problems }),
+            streams,
             sql_dir: directory(&top, "sql_dir"),
             schema_dir: directory(&top, "schema_dir"),
-            registry: stores::registry(&within("schema_registry", "schema_registry.")),
+            registry,
             max_out_of_order: top.required("max_out_of_order", duration),
             allowed_lateness: top.required("allowed_lateness", duration),
             max_future: top.required("max_future", duration),
@@ -161,7 +160,7 @@ impl Config {
             checkpoint_dir: top.optional("checkpoint_dir", store_location),
             checkpoint_interval: top.required("checkpoint_interval", interval),
             shutdown_timeout: top.required("shutdown_timeout", duration),
-            redis: stores::redis(&within("redis", "redis.")),
+            redis: stores::redis(&Scope { table: table(tree, "redis"), prefix: "redis.", problems }),
             metrics_addr: top.required("metrics_addr", address),
             log_format: top.required("log_format", choice(LOG_FORMATS)),
         };
@@ -172,6 +171,12 @@ impl Config {
         }
         config
     }
+}
+
+/// This process' environment.
+#[expect(clippy::disallowed_methods, reason = "this is where options come from")]
+fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 fn start_from(value: &Value) -> Read<StartFrom> {

@@ -191,6 +191,21 @@ fn a_named_file_must_exist_and_a_default_one_need_not() {
     assert!(from_layers(&flags, &|_| None, missing).is_err());
 }
 
+#[test]
+fn who_only_writes_events_needs_only_what_says_where() {
+    let text = "parallelism = 0\n[redis]\nurl = \"nowhere\"\n[streams.clicks]\ntopic = \"web\"\n";
+    let given = case(text).flag("brokers", "flag:1");
+    let environment = |name: &str| (name == "SCHEMA_REGISTRY_URL").then(|| "http://registry:8081".to_owned());
+    let (input, problems) = Input::inspect_layers(&given.flags, &environment, given.file.path());
+    assert_eq!(problems, Problems::default());
+    assert_eq!((input.bootstrap_servers().as_str(), input.streams[0].topic.as_str()), ("flag:1", "web"));
+    assert_eq!(input.registry.map(|registry| registry.url), Some(Url::new("http://registry:8081")));
+
+    let misspelt = case("brokerz = \"a:1\"\n");
+    let (_, problems) = Input::inspect_layers(&misspelt.flags, &|_| None, misspelt.file.path());
+    assert!(problems.to_string().contains("did you mean `brokers`?"), "{problems}");
+}
+
 fn from_layers(
     flags: &Flags,
     environment: super::layers::Environment<'_>,

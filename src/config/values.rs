@@ -157,9 +157,15 @@ fn one_url(text: String, schemes: &[&str]) -> Read<Url> {
         scheme => Err(Problem::new("this is no address that can be used").valid(
             "valid forms",
             scheme.unwrap_or_default(),
-            schemes.iter().map(|scheme| format!("{scheme}://HOST:PORT")),
+            schemes.iter().map(|scheme| form(scheme)),
         )),
     }
+}
+
+/// What an address with that scheme looks like: a socket has a path.
+fn form(scheme: &str) -> String {
+    let rest = if scheme.contains("unix") { "/PATH" } else { "HOST:PORT" };
+    format!("{scheme}://{rest}")
 }
 
 pub(super) fn duration(value: &Value) -> Read<Duration> {
@@ -310,6 +316,9 @@ mod tests {
     fn an_address_that_is_none_is_not_repeated() {
         let problem = url(&["redis"])(&Value::Text("hunter2".into())).unwrap_err();
         assert!(!problem.to_string().contains("hunter2"));
+        let problem = url(&["rediss", "redis+unix"])(&Value::Text("hunter2".into())).unwrap_err();
+        let forms = problem.valid.map(|(_, forms)| forms);
+        assert_eq!(forms, Some(vec!["redis+unix:///PATH".to_owned(), "rediss://HOST:PORT".to_owned()]));
         let problem = url(&["redis"])(&Value::Text("redis://user:12/hunter2@host".into())).unwrap_err();
         assert!(!problem.to_string().contains("hunter2"));
         check(

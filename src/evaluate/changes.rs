@@ -51,8 +51,12 @@ pub struct Changes {
     pub deleted: u64,
     /// Hashes whose time to live was renewed.
     pub touched: u64,
-    /// Rows without a key, or with one that another row had already.
-    pub skipped: u64,
+    /// Rows without a key.
+    pub keyless: u64,
+    /// Rows with a key that another row had already.
+    pub repeated: u64,
+    /// The first of those.
+    pub repeated_row: Option<usize>,
 }
 
 /// When a comparison is made, and for how long its hashes live.
@@ -154,14 +158,15 @@ impl Published {
         let mut key = Vec::new();
         for row in 0..rows.num_rows() {
             if bound.key(row, &mut key).is_none() {
-                changes.skipped += 1;
+                changes.keyless += 1;
                 continue;
             }
             let digest = bound.digest(row);
             let hash = Hash { digest, written_at: moment.wall, seen: self.comparison, is_trusted: true };
             let before = match self.hashes.get_mut(key.as_slice()) {
                 Some(known) if known.seen == hash.seen => {
-                    changes.skipped += 1;
+                    changes.repeated += 1;
+                    changes.repeated_row.get_or_insert(row);
                     continue;
                 }
                 Some(known) if known.digest == digest && (known.is_trusted || again.is_some()) => {

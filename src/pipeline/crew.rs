@@ -13,8 +13,8 @@ use super::worker::{self, Restored, Worker};
 use super::{Error, Shared};
 use crate::clock::Silence;
 use crate::frame::{FrameBatch, PartitionId};
-use crate::sink::Sink;
 use crate::sink::dead_letter::DeadLetters;
+use crate::sink::{Sink, Writes};
 use crate::source::{Assignment, Commit};
 use crate::state::saved::SavedPartition;
 use crate::time::EventTime;
@@ -148,13 +148,14 @@ pub(super) fn start_pair(
         taken_over: TakenOver::new(),
     };
     let (computed, acknowledged) = (events.clone(), events.clone());
+    let (written, reusable) = channel();
     let threads = vec![
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || work(index, crew.worker, &received, &publications, &computed))?,
+            .spawn(move || work(index, crew.worker, &received, &publications, &computed, &reusable))?,
         std::thread::Builder::new()
             .name(format!("publisher-{index}"))
-            .spawn(move || publisher.run(&to_publish, &acknowledged))?,
+            .spawn(move || publisher.run(&to_publish, &acknowledged, &written))?,
     ];
     Ok(Pair {
         orders,
@@ -174,6 +175,7 @@ fn work(
     orders: &Receiver<Order>,
     publications: &SyncSender<Publication>,
     events: &Sender<Event>,
+    reusable: &Receiver<Writes>,
 ) {
     let mut last_commits = Vec::new();
     for order in orders {
@@ -201,6 +203,7 @@ fn work(
             Order::Distrust => worker.distrust_store(),
             Order::Gap { partition, offset } => worker.note_gap(partition, offset),
             Order::Turn { frames, silences, wall } => {
+                reusable.try_iter().for_each(|writes| worker.reuse(writes));
                 let publication = match worker.turn(frames, &silences, wall) {
                     Ok(publication) => publication,
                     Err(error) => {
@@ -212,7 +215,9 @@ fn work(
                 let publishes = publication.publishes(&last_commits);
                 last_commits.clone_from(&publication.commits);
                 let report = Box::new(publication.report());
-                if publishes && publications.send(publication).is_err() {
+                if !publishes {
+                    worker.reuse(publication.writes);
+                } else if publications.send(publication).is_err() {
                     return;
                 }
                 if events.send(Event::Computed { worker: index, report, publishes }).is_err() {

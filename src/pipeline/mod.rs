@@ -351,8 +351,7 @@ impl Pipeline {
 
     fn silence(&self, id: PartitionId, state: &PartitionState) -> Silence {
         let end = self.inbox.end(id);
-        let drained = end.drained_to.is_some_and(|offset| end.high.is_none_or(|high| offset >= high));
-        let caught_up = drained || end.high.is_some_and(|high| state.delivered >= high);
+        let caught_up = end.is_reached(state.end, state.delivered);
         Silence {
             drained: caught_up,
             caught_up: caught_up && self.options.idle_clocks && self.paused.is_none(),

@@ -43,8 +43,10 @@ pub struct StreamCounts {
 pub struct ViewReport {
     /// Feature values computed anew.
     pub features: u64,
-    /// Rows without a key, or with one that another row had.
-    pub skipped: u64,
+    /// Rows without a key.
+    pub keyless: u64,
+    /// Rows with a key that another row had.
+    pub repeated: u64,
     /// Events on which its SQL fails, so that they do not count in it.
     pub unusable: u64,
     /// Bytes of what is kept for it.
@@ -74,6 +76,8 @@ pub struct Publication {
     pub given_up: Vec<Shard>,
     /// Shards to be taken over before anything is written.
     pub taken: Vec<Shard>,
+    /// When they were given.
+    pub given_at: Instant,
     /// The commands for the store.
     pub writes: Writes,
     /// What becomes dead letters.
@@ -96,6 +100,7 @@ impl Publication {
         Self {
             wall,
             begun: Instant::now(),
+            given_at: Instant::now(),
             ingested_in: Duration::ZERO,
             computed_in: Duration::ZERO,
             given_up: Vec::new(),
@@ -151,6 +156,7 @@ impl Publication {
         Self {
             wall: self.wall,
             begun: self.begun,
+            given_at: self.given_at,
             ingested_in: self.ingested_in,
             computed_in: self.computed_in,
             given_up: Vec::new(),

@@ -14,7 +14,7 @@ use crate::frame::Reason;
 use crate::sink::backoff::Backoff;
 use crate::sink::dead_letter::{DeadLetter, DeadLetters};
 use crate::sink::fence::Shard;
-use crate::sink::{self, Sink, Written};
+use crate::sink::{self, Sink, Writes, Written};
 use crate::telemetry::{Health, LateAction, Metrics, RedisStatus, Stage};
 use crate::time::Clock;
 use crate::view::Streams;
@@ -53,10 +53,16 @@ pub struct Publisher {
 
 impl Publisher {
     /// Publishes until the worker is gone.
-    pub fn run(mut self, publications: &Receiver<Publication>, events: &Sender<Event>) {
+    /// The room of what is written goes back to the worker.
+    pub fn run(
+        mut self,
+        publications: &Receiver<Publication>,
+        events: &Sender<Event>,
+        reusable: &Sender<Writes>,
+    ) {
         loop {
             match publications.recv_timeout(PING_EVERY) {
-                Ok(publication) => {
+                Ok(mut publication) => {
                     let event = match self.publish(&publication) {
                         Some(written) => {
                             self.count(&publication, &written);
@@ -68,6 +74,8 @@ impl Publisher {
                         }
                         None => Event::GaveUp { worker: self.worker },
                     };
+                    // A worker that has ended does not need it any more.
+                    let _ = reusable.send(std::mem::take(&mut publication.writes));
                     if events.send(event).is_err() {
                         return;
                     }
@@ -97,9 +105,12 @@ impl Publisher {
             self.taken_over.remove(shard);
         }
         if !publication.taken.is_empty() {
-            self.until_done("take shards over", |publisher| {
-                publisher.sink.take_over(&publication.taken).map(|()| Written::default())
+            let written = self.until_done("take shards over", |publisher| {
+                let ago = publication.given_at.elapsed();
+                let taken_over = publisher.sink.take_over(&publication.taken, ago)?;
+                Ok(Written { taken_over, ..Written::default() })
             })?;
+            self.note_taken_over(&written.taken_over);
         }
         if !publication.letters.is_empty() && self.dead_letters.is_some() {
             self.until_done("write dead letters", |publisher| {

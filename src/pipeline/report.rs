@@ -2,7 +2,7 @@
 
 use super::Pipeline;
 use super::publication::Publication;
-use crate::telemetry::{EventStatus, LateAction, Stage};
+use crate::telemetry::{EventStatus, LateAction, SkipReason, Stage};
 
 impl Pipeline {
     /// How many events of each partition are not published yet.
@@ -42,6 +42,8 @@ impl Pipeline {
         for (index, view) in report.views.iter().enumerate() {
             metrics.features(index, view.features);
             metrics.view_failures(index, view.unusable);
+            metrics.rows_skipped(index, SkipReason::NoKey, view.keyless);
+            metrics.rows_skipped(index, SkipReason::RepeatedKey, view.repeated);
         }
         self.progress.note(worker, report);
         for (stream, kept) in self.progress.kept() {

@@ -7,14 +7,16 @@
 //! ```
 
 mod evaluate;
+mod holding;
 mod ingest;
+mod rows;
 mod saved;
 mod sweep;
 mod warming;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -31,6 +33,7 @@ use crate::evaluate::reference::Rows;
 use crate::evaluate::sweep::Sweep;
 use crate::frame::{FrameBatch, PartitionId, StreamId};
 use crate::schema::writers::Writers;
+use crate::sink::Writes;
 use crate::sink::encode::{Encoder, Mark};
 use crate::sink::fence::Shard as Fence;
 use crate::source::{Assignment, Commit, Past};
@@ -42,7 +45,7 @@ pub use saved::Restored;
 /// A shard of a view: a partition number, or all of them.
 type ShardId = Option<i32>;
 
-/// A view that cannot be evaluated says so at most this often.
+/// What is wrong with a view is said at most this often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// What a worker is made of.
@@ -114,18 +117,13 @@ impl Partition {
             dropped_until: None,
         }
     }
-
-    const fn is_warm(&self) -> bool {
-        self.position >= self.publish_from
-    }
-
-    /// Whether everything has been read that may have been published before.
-    const fn publishes(&self) -> bool {
-        self.is_warm() && self.position >= self.hold_until
-    }
 }
 
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what is yet to be done in a shard does not exclude each other"
+)]
 struct Shard {
     published: Published,
     /// What is kept of the events by entity, where the view is evaluated from that.
@@ -141,10 +139,14 @@ struct Shard {
     edges: Vec<EventTime>,
     /// Entities to be looked at again.
     sweep: Sweep,
+    /// A sweep is on. Hashes that are still in doubt at its end have no row.
+    sweeps: bool,
     /// Whether its hashes say that events are missing.
     mark: Mark,
     /// How long its clock has to go on until none is.
     warms_for: Span,
+    /// All of its rows at the last comparison, where rows are given out and the view is full.
+    compared: Option<RecordBatch>,
 }
 
 impl Shard {
@@ -165,7 +167,7 @@ struct View {
     prototype: Option<ByEntity>,
     streams: Vec<StreamId>,
     shards: BTreeMap<ShardId, Shard>,
-    complained_at: Option<EventTime>,
+    complaints: evaluate::Complaints,
 }
 
 /// Owns shards.
@@ -182,9 +184,15 @@ pub struct Worker {
     /// What the store is to be told of shards, at the next turn.
     taken: BTreeSet<Fence>,
     given_up: BTreeSet<Fence>,
+    /// When the last of those taken was given.
+    given_at: Option<Instant>,
     mismatched: HashSet<StreamId>,
     /// Entities that a turn looks at again.
     stretch: usize,
+    /// Whether publications carry rows and no commands.
+    gives_rows: bool,
+    /// Room of commands that are written: to have the system give it anew costs a tenth of a turn.
+    spare: Vec<Writes>,
 }
 
 /// The retained rows of a shard.
@@ -232,7 +240,7 @@ impl Worker {
                 view,
                 encoder,
                 shards: BTreeMap::new(),
-                complained_at: None,
+                complaints: evaluate::Complaints::default(),
             });
         }
         Ok(Self {
@@ -246,8 +254,11 @@ impl Worker {
             partitions: BTreeMap::new(),
             taken: BTreeSet::new(),
             given_up: BTreeSet::new(),
+            given_at: None,
             mismatched: HashSet::new(),
             stretch: sweep::ENTITIES_A_TURN,
+            gives_rows: false,
+            spare: Vec::new(),
         })
     }
 
@@ -278,6 +289,7 @@ impl Worker {
                 let fence = view.fence(shard_id);
                 self.given_up.remove(&fence);
                 self.taken.insert(fence);
+                self.given_at = Some(Instant::now());
             }
         }
         Ok(())
@@ -315,6 +327,11 @@ impl Worker {
         self.views.iter().flat_map(|view| view.shards.keys().map(move |shard| view.fence(*shard)))
     }
 
+    /// Takes the room of commands back that are written.
+    pub fn reuse(&mut self, writes: Writes) {
+        self.spare.push(writes.emptied());
+    }
+
     /// One turn: takes frames in, evaluates what is due, says what to publish.
     ///
     /// # Errors
@@ -326,6 +343,7 @@ impl Worker {
         wall: EventTime,
     ) -> Result<Publication, Error> {
         let mut publication = Publication::new(wall, self.views.len());
+        publication.writes = self.spare.pop().unwrap_or_default();
         for batch in frames {
             self.ingest(batch, &mut publication)?;
         }
@@ -335,6 +353,7 @@ impl Worker {
         self.evaluate(silences, wall, &mut publication)?;
         publication.given_up = std::mem::take(&mut self.given_up).into_iter().collect();
         publication.taken = std::mem::take(&mut self.taken).into_iter().collect();
+        publication.given_at = self.given_at.take().unwrap_or(publication.begun);
         self.expire()?;
         self.forget_gaps();
         self.report(&mut publication);
@@ -386,7 +405,7 @@ impl Worker {
         for (id, partition) in &self.partitions {
             let here = LeadIn { offset: partition.position, clock: partition.clock.time() };
             let lead_in = partition.retained.lead_in().unwrap_or(here);
-            if partition.publishes() {
+            if self.is_published(*id) {
                 let (offset, coverage) = (partition.position, partition.coverage());
                 publication.commits.push(Commit { partition: *id, offset, lead_in, coverage });
             }
@@ -403,7 +422,9 @@ impl Worker {
                 .map(|(_, partition)| partition.retained.bytes())
                 .sum();
             let own: usize = view.shards.values().map(Shard::bytes).sum();
-            publication.waiting += view.shards.values().map(Shard::waiting).sum::<usize>();
+            // What is held back does not wait for the next turns, but for events.
+            let next = view.shards.iter().filter(|(id, _)| self.publishes(&view.streams, **id));
+            publication.waiting += next.map(|(_, shard)| shard.waiting()).sum::<usize>();
             let report = &mut publication.views[index];
             report.state_bytes = own + if view.engine == Engine::Reference { retained } else { 0 };
             report.entities = view.shards.values().map(|shard| shard.published.len()).sum();
@@ -416,36 +437,6 @@ impl Worker {
     /// The event-time clock of a shard.
     fn event_clock(&self, streams: &[StreamId], shard: ShardId) -> Option<EventTime> {
         self.partitions_of(streams, shard).filter_map(|(_, partition)| partition.clock.time()).max()
-    }
-
-    /// The clock of a shard when it was last published, as far as its
-    /// partitions have been read up to there: some may be further than others.
-    fn published_clock(&self, streams: &[StreamId], shard: ShardId) -> Option<EventTime> {
-        self.partitions_of(streams, shard)
-            .filter_map(
-                |(_, partition)| {
-                    if partition.is_warm() { partition.clock_then } else { partition.clock.time() }
-                },
-            )
-            .max()
-    }
-
-    fn is_warm(&self, streams: &[StreamId], shard: ShardId) -> bool {
-        self.partitions_of(streams, shard).all(|(_, partition)| partition.is_warm())
-    }
-
-    fn publishes(&self, streams: &[StreamId], shard: ShardId) -> bool {
-        self.partitions_of(streams, shard).all(|(_, partition)| partition.publishes())
-    }
-
-    /// At the end of its log a partition has nothing left that could have been
-    /// published before, though its last offsets may hold no events.
-    fn end_holding(&mut self, silences: &[(PartitionId, Silence)]) {
-        for (id, silence) in silences {
-            if let Some(partition) = self.partitions.get_mut(id).filter(|_| silence.drained) {
-                partition.hold_until = partition.hold_until.min(partition.position);
-            }
-        }
     }
 
     /// The partitions of a shard, in order.

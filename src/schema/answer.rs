@@ -2,12 +2,13 @@
 //! try again, refused.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// What an answer tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// The schema.
-    Found(Found),
+pub(super) enum Answer<T = Found> {
+    /// What was asked for: a schema, as a rule.
+    Found(T),
     /// There is no such id, subject or version.
     Absent,
     /// Not now: overload, an error of the registry's own.
@@ -31,6 +32,13 @@ pub(super) struct Found {
     pub references: Vec<Reference>,
 }
 
+/// What the registry says of a schema that it was given.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Registered {
+    /// The schema's id.
+    pub id: u32,
+}
+
 /// A schema that another one uses by name.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct Reference {
@@ -52,11 +60,11 @@ struct Complaint {
 const ABSENT: [u32; 3] = [40401, 40402, 40403];
 
 /// Reads an answer.
-pub(super) fn read(status: u16, body: &str) -> Answer {
+pub(super) fn read<T: DeserializeOwned>(status: u16, body: &str) -> Answer<T> {
     if (200..300).contains(&status) {
         return match serde_json::from_str(body) {
             Ok(found) => Answer::Found(found),
-            Err(error) => Answer::Refused(format!("its answer is no schema: {error}")),
+            Err(error) => Answer::Refused(format!("its answer is not understood: {error}")),
         };
     }
     let complaint: Complaint = serde_json::from_str(body).unwrap_or_default();
@@ -81,7 +89,12 @@ pub(super) fn id_path(id: u32) -> String {
 /// The path of a subject's version, or of its latest.
 pub(super) fn subject_path(subject: &str, version: Option<u32>) -> String {
     let version = version.map_or_else(|| "latest".to_owned(), |version| version.to_string());
-    format!("/subjects/{}/versions/{version}", percent_encoded(subject))
+    format!("{}/{version}", versions_path(subject))
+}
+
+/// The path to which a subject's schemas are posted.
+pub(super) fn versions_path(subject: &str) -> String {
+    format!("/subjects/{}/versions", percent_encoded(subject))
 }
 
 fn percent_encoded(text: &str) -> String {
@@ -123,7 +136,7 @@ mod tests {
 
     #[track_caller]
     fn check(status: u16, body: &str, expected: &Answer) {
-        assert_eq!(&read(status, body), expected);
+        assert_eq!(&read::<Found>(status, body), expected);
     }
 
     #[test]
@@ -134,14 +147,17 @@ mod tests {
         check(503, "busy", &Answer::Retry("status 503".into()));
         check(500, r#"{"error_code":50001,"message":"store"}"#, &Answer::Retry("status 500: store".into()));
         check(401, r#"{"message":"who?"}"#, &Answer::Refused("status 401: who?".into()));
-        assert!(matches!(read(404, "<html>"), Answer::Refused(_)));
-        assert!(matches!(read(200, "<html>"), Answer::Refused(_)));
+        assert!(matches!(read::<Found>(404, "<html>"), Answer::Refused(_)));
+        assert!(matches!(read::<Found>(200, "<html>"), Answer::Refused(_)));
+        let registered = read::<Registered>(200, r#"{"id":3,"version":1}"#);
+        assert_eq!(registered, Answer::Found(Registered { id: 3 }));
     }
 
     #[test]
     fn a_subject_is_quoted_in_its_path() {
         assert_eq!(subject_path("a/b c-value", Some(2)), "/subjects/a%2Fb%20c-value/versions/2");
         assert_eq!(subject_path("a", None), "/subjects/a/versions/latest");
+        assert_eq!(versions_path("a b"), "/subjects/a%20b/versions");
         assert_eq!(id_path(7), "/schemas/ids/7");
     }
 

@@ -7,10 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use ureq::http::Response;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Body, RequestBuilder};
 
-use super::answer::{Answer, Found, Reference, base64, id_path, read, subject_path};
+use super::answer::{
+    Answer, Found, Reference, Registered, base64, id_path, read, subject_path, versions_path,
+};
 use super::inline::inline;
 use super::{Error, Schemas};
 
@@ -38,6 +43,9 @@ const MOST_ANSWER_BYTES: u64 = 8 << 20;
 
 /// Most schemas that one schema may refer to, itself and through others.
 const MOST_REFERENCES: usize = 64;
+
+/// What the registry's own format is called over HTTP.
+const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 /// Where systems keep the certificates that they trust.
 const SYSTEM_CERTIFICATES: [&str; 4] = [
@@ -84,11 +92,42 @@ impl Registry {
         Ok(Self { agent, url, authorization })
     }
 
-    /// Asks until there is an answer, or tries are used up.
+    /// Has a schema registered under a subject, and gives its id: the one that it
+    /// has already where the registry knows it.
+    ///
+    /// # Errors
+    /// When the registry does not answer, or refuses the schema.
+    pub fn register(&mut self, subject: &str, schema: &str) -> Result<u32, Error> {
+        let address = format!("{}{}", self.url, versions_path(subject));
+        let body = json!({ "schema": schema }).to_string();
+        // To register a schema once more changes nothing, so an answer that was lost is no harm.
+        let registered: Option<Registered> = self.until_answered(|| {
+            let request = self.agent.post(address.as_str()).content_type(MEDIA_TYPE);
+            answer(self.signed(request).send(body.as_str()))
+        })?;
+        let wanted = || Error::NoSubject { wanted: format!("subject `{subject}`") };
+        registered.map(|registered| registered.id).ok_or_else(wanted)
+    }
+
     fn ask(&self, path: &str) -> Result<Option<Found>, Error> {
+        let address = format!("{}{path}", self.url);
+        self.until_answered(|| answer(self.signed(self.agent.get(address.as_str())).call()))
+    }
+
+    /// Says what is understood, and who asks.
+    fn signed<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        let request = request.header("Accept", format!("{MEDIA_TYPE}, application/json"));
+        match &self.authorization {
+            Some(authorization) => request.header("Authorization", authorization.as_str()),
+            None => request,
+        }
+    }
+
+    /// Asks until there is an answer, or tries are used up.
+    fn until_answered<T>(&self, try_once: impl Fn() -> Answer<T>) -> Result<Option<T>, Error> {
         let mut waits = WAITS.iter();
         loop {
-            match self.try_once(path) {
+            match try_once() {
                 Answer::Found(found) => return Ok(Some(found)),
                 Answer::Absent => return Ok(None),
                 Answer::Refused(reason) => return Err(Error::Refused { registry: self.url.clone(), reason }),
@@ -97,31 +136,6 @@ impl Registry {
                     None => return Err(Error::Unavailable { registry: self.url.clone(), reason }),
                 },
             }
-        }
-    }
-
-    fn try_once(&self, path: &str) -> Answer {
-        let mut request = self
-            .agent
-            .get(format!("{}{path}", self.url))
-            .header("Accept", "application/vnd.schemaregistry.v1+json, application/json");
-        if let Some(authorization) = &self.authorization {
-            request = request.header("Authorization", authorization.as_str());
-        }
-        let answer = request.call().and_then(|mut response| {
-            let body = response.body_mut().with_config().limit(MOST_ANSWER_BYTES).read_to_string()?;
-            Ok((response.status().as_u16(), body))
-        });
-        match answer {
-            Ok((status, body)) => read(status, &body),
-            Err(
-                error @ (ureq::Error::BadUri(_)
-                | ureq::Error::Http(_)
-                | ureq::Error::Tls(_)
-                | ureq::Error::Rustls(_)
-                | ureq::Error::TooManyRedirects),
-            ) => Answer::Refused(error.to_string()),
-            Err(error) => Answer::Retry(error.to_string()),
         }
     }
 
@@ -177,6 +191,25 @@ impl Schemas for Registry {
             .id
             .ok_or_else(|| Error::Unusable { what: wanted.clone(), reason: "it has no id".to_owned() })?;
         Ok((id, self.whole(&wanted, found)?))
+    }
+}
+
+/// What came back.
+fn answer<T: DeserializeOwned>(sent: Result<Response<Body>, ureq::Error>) -> Answer<T> {
+    let answered = sent.and_then(|mut response| {
+        let body = response.body_mut().with_config().limit(MOST_ANSWER_BYTES).read_to_string()?;
+        Ok((response.status().as_u16(), body))
+    });
+    match answered {
+        Ok((status, body)) => read(status, &body),
+        Err(
+            error @ (ureq::Error::BadUri(_)
+            | ureq::Error::Http(_)
+            | ureq::Error::Tls(_)
+            | ureq::Error::Rustls(_)
+            | ureq::Error::TooManyRedirects),
+        ) => Answer::Refused(error.to_string()),
+        Err(error) => Answer::Retry(error.to_string()),
     }
 }
 
@@ -271,6 +304,13 @@ mod tests {
         assert!(matches!(registry.by_subject("s", None), Err(Error::NoSubject { .. })));
         assert!(matches!(registry.by_id(2), Err(Error::Unusable { .. })));
         server.join().unwrap();
+    }
+
+    #[test]
+    fn a_schema_is_registered_after_an_outage() {
+        let (mut registry, server) = serve(vec![(503, ""), (200, r#"{"id":5}"#)]);
+        assert_eq!(registry.register("a-value", "\"long\""), Ok(5));
+        assert_eq!(server.join().unwrap(), ["/subjects/a-value/versions"; 2]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use arrow::array::{RecordBatch, new_empty_array};
 use arrow::datatypes::{DataType, Schema};
+use arrow::error::ArrowError;
 use arrow::json::EncoderOptions;
 
 pub use bound::Bound;
@@ -103,6 +104,9 @@ pub enum Error {
         /// Columns found.
         found: usize,
     },
+    /// Rows that changed could not be told from the others. Ours.
+    #[error("rows that changed could not be picked")]
+    Pick(#[source] ArrowError),
 }
 
 /// What the caller knows about the fields that are NULL now.
@@ -264,6 +268,9 @@ impl Encoder {
 
     /// Deletes an entity's hash. `key` is what [`Bound::key`] gave.
     pub fn delete(&self, key: &[u8], writes: &mut Writes) {
+        if let Some(rows) = &mut writes.rows {
+            return rows.gone(key);
+        }
         let start = writes.bytes.len();
         let out = &mut writes.bytes;
         out.extend_from_slice(b"*2\r\n$3\r\nDEL\r\n");
@@ -273,6 +280,10 @@ impl Encoder {
 
     /// Lets an entity's hash live for another TTL. `key` is what [`Bound::key`] gave.
     pub fn touch(&self, key: &[u8], writes: &mut Writes) {
+        // Rows do not expire.
+        if writes.rows.is_some() {
+            return;
+        }
         let start = writes.bytes.len();
         let out = &mut writes.bytes;
         out.extend_from_slice(PEXPIRE);

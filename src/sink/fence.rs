@@ -7,6 +7,10 @@
 //! | our epoch | we hold the shard |
 //! | a higher one | another process took the shard over after us |
 //! | none, a lower one, or another holder's of the same number | the store lost data: no process takes over with less than what it found |
+//!
+//! The number of an epoch is when the group gave the shard to its holder, by the
+//! store's clock. So it still says who came later where the store has forgotten
+//! who came before, and a taking over that was put off comes too late.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -87,6 +91,33 @@ impl Fences {
         let ours = self.held.get(&shard).copied();
         let highest = ours.into_iter().chain(found).map(|epoch| epoch.number).max().unwrap_or(0);
         Epoch { number: highest.saturating_add(1), holder: self.holder }
+    }
+
+    /// The epoch under which to take a shard over that the store says is held so.
+    /// The group gave it to us at `given_at`, in microseconds by the store's clock,
+    /// where that is known. `None` when it gave it to another process later.
+    pub fn claim(&self, shard: Shard, found: Option<Epoch>, given_at: Option<u64>) -> Option<Epoch> {
+        let is_later =
+            |found: Epoch| found.holder != self.holder && given_at.is_some_and(|given| found.number > given);
+        if found.is_some_and(is_later) {
+            return None;
+        }
+        let next = self.next(shard, found);
+        Some(Epoch { number: next.number.max(given_at.unwrap_or(0)), ..next })
+    }
+
+    /// The epoch under which to go on with a shard of which the store has lost
+    /// something: our own, so that whoever took it over after us still did.
+    /// `None` when another process has it.
+    pub fn restored(&self, shard: Shard, found: Option<Epoch>) -> Option<Epoch> {
+        let ours = self.epoch(shard)?;
+        match ours.standing(found) {
+            Standing::TakenOver => None,
+            Standing::Lost if found.is_some_and(|found| found.number == ours.number) => {
+                Some(self.next(shard, found))
+            }
+            Standing::Held | Standing::Lost => Some(ours),
+        }
     }
 
     /// A shard was taken over.
@@ -182,11 +213,45 @@ mod tests {
         first.hold(SHARD, first.next(SHARD, None));
         second.hold(SHARD, second.next(SHARD, first.epoch(SHARD)));
         assert_eq!(first.judge(SHARD, None), Standing::Lost);
-        first.hold(SHARD, first.next(SHARD, None));
+        first.hold(SHARD, first.restored(SHARD, None).unwrap());
         assert_eq!(second.judge(SHARD, first.epoch(SHARD)), Standing::Lost);
-        second.hold(SHARD, second.next(SHARD, first.epoch(SHARD)));
+        second.hold(SHARD, second.restored(SHARD, first.epoch(SHARD)).unwrap());
+        assert_eq!(first.restored(SHARD, second.epoch(SHARD)), None);
         assert_eq!(first.judge(SHARD, second.epoch(SHARD)), Standing::TakenOver);
         assert!(first.is_taken_over(SHARD) && first.held().next().is_none());
+    }
+
+    /// The store went back to before any taking over; then a third process came.
+    #[test]
+    fn a_loss_does_not_make_an_old_owner_the_later_one() {
+        let (mut old, mut new) = (Fences::new(1), Fences::new(2));
+        let before = Some(epoch(90, 7));
+        old.hold(SHARD, old.claim(SHARD, before, Some(100)).unwrap());
+        assert_eq!(old.epoch(SHARD), Some(epoch(100, 1)));
+        new.hold(SHARD, new.claim(SHARD, None, Some(200)).unwrap());
+        assert_eq!(old.judge(SHARD, new.epoch(SHARD)), Standing::TakenOver);
+    }
+
+    #[test]
+    fn what_was_given_to_another_later_is_not_taken_over() {
+        let (late, mut new) = (Fences::new(1), Fences::new(2));
+        new.hold(SHARD, new.claim(SHARD, None, Some(200)).unwrap());
+        assert_eq!(late.claim(SHARD, new.epoch(SHARD), Some(100)), None);
+        // Given again, it is ours; so it is where nobody can say when that was.
+        assert_eq!(late.claim(SHARD, new.epoch(SHARD), Some(300)), Some(epoch(300, 1)));
+        assert_eq!(late.claim(SHARD, new.epoch(SHARD), None), Some(epoch(201, 1)));
+        // One of two at the same moment, and our own of before.
+        assert_eq!(late.claim(SHARD, new.epoch(SHARD), Some(200)), Some(epoch(201, 1)));
+        assert_eq!(new.claim(SHARD, new.epoch(SHARD), Some(150)), Some(epoch(201, 2)));
+    }
+
+    #[test]
+    fn of_two_with_the_same_number_one_goes_on() {
+        let mut fences = Fences::new(1);
+        fences.hold(SHARD, epoch(5, 1));
+        assert_eq!(fences.restored(SHARD, Some(epoch(5, 1))), Some(epoch(5, 1)));
+        assert_eq!(fences.restored(SHARD, Some(epoch(4, 2))), Some(epoch(5, 1)));
+        assert_eq!(fences.restored(SHARD, Some(epoch(5, 2))), Some(epoch(6, 1)));
     }
 
     #[test]

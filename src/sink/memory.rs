@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::fence::{Epoch, Fences, Shard, Standing};
 use super::{Error, Sink, Writes, Written, resp};
@@ -36,6 +37,8 @@ struct Model {
     starts: u64,
     /// How many sinks there were that take shards over.
     holders: u64,
+    /// What its clock shows.
+    time: Option<Duration>,
 }
 
 /// The hashes. Clones look at the same ones.
@@ -66,6 +69,11 @@ impl MemoryStore {
     /// Plays an outage: while the store is away, nothing can be written.
     pub fn set_away(&self, away: bool) {
         self.model().away = away;
+    }
+
+    /// Gives the store a clock, which shows this.
+    pub fn set_time(&self, time: Duration) {
+        self.model().time = Some(time);
     }
 
     /// Plays a restart that lost everything: each sink's next write is told so.
@@ -136,16 +144,19 @@ impl MemorySink {
             let found = model.data.fences.get(&shard).copied();
             if self.fences.judge(shard, found) == Standing::Lost {
                 self.lost = true;
-                self.take(model, shard);
+                self.hold(model, shard, self.fences.restored(shard, found));
             }
         }
     }
 
-    fn take(&mut self, model: &mut Model, shard: Shard) {
-        let found = model.data.fences.get(&shard).copied();
-        let epoch = self.fences.next(shard, found);
-        model.data.fences.insert(shard, epoch);
-        self.fences.hold(shard, epoch);
+    /// Sets a shard's fence, or else it is another's.
+    fn hold(&mut self, model: &mut Model, shard: Shard, epoch: Option<Epoch>) {
+        if let Some(epoch) = epoch {
+            model.data.fences.insert(shard, epoch);
+            self.fences.hold(shard, epoch);
+        } else {
+            self.fences.yield_to_another(shard);
+        }
     }
 
     /// What to report, beside what became of entries.
@@ -160,15 +171,21 @@ impl MemorySink {
 }
 
 impl Sink for MemorySink {
-    fn take_over(&mut self, shards: &[Shard]) -> Result<(), Error> {
+    fn take_over(&mut self, shards: &[Shard], ago: Duration) -> Result<Vec<Shard>, Error> {
         let store = self.store();
         let mut model = store.model();
         if model.away {
             return Err(unavailable());
         }
         self.check(&mut model);
-        shards.iter().for_each(|shard| self.take(&mut model, *shard));
-        Ok(())
+        let given_at = model.time.map(|time| time.saturating_sub(ago).as_micros());
+        let given_at = given_at.map(|micros| u64::try_from(micros).unwrap_or(u64::MAX));
+        for shard in shards {
+            let found = model.data.fences.get(shard).copied();
+            let epoch = self.fences.claim(*shard, found, given_at);
+            self.hold(&mut model, *shard, epoch);
+        }
+        Ok(shards.iter().copied().filter(|shard| self.fences.is_taken_over(*shard)).collect())
     }
 
     fn give_up(&mut self, shards: &[Shard]) {
@@ -313,26 +330,45 @@ mod tests {
     fn a_shard_has_one_writer() {
         let store = MemoryStore::default();
         let (mut first, mut second) = (MemorySink::of(&store), MemorySink::of(&store));
-        first.take_over(&[SHARD]).unwrap();
+        first.take_over(&[SHARD], Duration::ZERO).unwrap();
         assert_eq!(first.write(&of_shard(b"1")).unwrap().acknowledged, 1);
-        second.take_over(&[SHARD]).unwrap();
+        second.take_over(&[SHARD], Duration::ZERO).unwrap();
         assert_eq!(second.write(&of_shard(b"2")).unwrap().acknowledged, 1);
         let written = first.write(&of_shard(b"3")).unwrap();
         assert_eq!((written.acknowledged, written.fenced, written.taken_over), (0, 1, vec![SHARD]));
         assert!(!written.store_changed);
         assert_eq!(store.hash("a").unwrap().fields["x"], "2");
-        first.take_over(&[SHARD]).unwrap();
+        first.take_over(&[SHARD], Duration::ZERO).unwrap();
         assert_eq!(first.write(&of_shard(b"4")).unwrap().acknowledged, 1);
         assert_eq!(second.write(&of_shard(b"5")).unwrap().fenced, 1);
+    }
+
+    #[test]
+    fn a_shard_belongs_to_whoever_was_given_it_last() {
+        let store = MemoryStore::default();
+        let (mut first, mut second) = (MemorySink::of(&store), MemorySink::of(&store));
+        let seconds = Duration::from_secs;
+        store.set_time(seconds(9));
+        assert!(second.take_over(&[SHARD], seconds(2)).unwrap().is_empty());
+        // It was given it before, and only comes to it now.
+        assert_eq!(first.take_over(&[SHARD], seconds(5)).unwrap(), [SHARD]);
+        assert_eq!(first.write(&of_shard(b"1")).unwrap().fenced, 1);
+        assert_eq!(second.write(&of_shard(b"2")).unwrap().acknowledged, 1);
+        // A loss does not change that.
+        store.flush();
+        store.set_time(seconds(20));
+        first.give_up(&[SHARD]);
+        assert!(first.take_over(&[SHARD], seconds(1)).unwrap().is_empty());
+        assert_eq!(second.write(&of_shard(b"3")).unwrap().fenced, 1);
     }
 
     #[test]
     fn fences_tell_of_a_loss_at_a_store_that_goes_on() {
         let store = MemoryStore::default();
         let (mut old, mut sink) = (MemorySink::of(&store), MemorySink::of(&store));
-        old.take_over(&[SHARD]).unwrap();
+        old.take_over(&[SHARD], Duration::ZERO).unwrap();
         let before = store.snapshot();
-        sink.take_over(&[SHARD]).unwrap();
+        sink.take_over(&[SHARD], Duration::ZERO).unwrap();
         assert!(!sink.write(&of_shard(b"1")).unwrap().store_changed);
         store.flush();
         // The one that was fenced may come first; the other has the higher epoch all the same.

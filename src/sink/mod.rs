@@ -7,11 +7,19 @@ pub mod dead_letter;
 pub mod encode;
 pub mod fence;
 pub mod memory;
+pub mod parquet;
 pub mod redis;
 pub mod resp;
+pub mod rows;
+
+use std::time::Duration;
 
 use crate::error::Fault;
 use fence::Shard;
+use rows::Rows;
+
+/// Bytes of room that are kept whatever was used.
+const KEPT_ROOM: usize = 1 << 20;
 
 /// The commands for one entity of one view, as a stretch of [`Writes::bytes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +64,8 @@ pub struct Writes {
     pub entries: Vec<Entry>,
     /// Where they come from.
     pub origins: Vec<Origin>,
+    /// The rows themselves, where the sink takes these: then there are no commands.
+    pub rows: Option<Rows>,
 }
 
 impl Writes {
@@ -83,9 +93,23 @@ impl Writes {
         self.origins.get(entry.origin as usize).copied()
     }
 
+    /// Nothing to write, and the room of what there was, to be used again; but
+    /// for what was needed at a peak.
+    pub fn emptied(mut self) -> Self {
+        let used = self.bytes.len();
+        if self.bytes.capacity() > 4 * used + KEPT_ROOM {
+            return Self::default();
+        }
+        self.bytes.clear();
+        self.entries.clear();
+        self.origins.clear();
+        self.rows = None;
+        self
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.rows.as_ref().is_none_or(Rows::is_empty)
     }
 }
 
@@ -113,7 +137,7 @@ pub struct Written {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The store could not be reached or could not answer now.
-    #[error("could not write to {store}: {reason}")]
+    #[error("could not reach {store}: {reason}")]
     Unavailable {
         /// The store, without secrets.
         store: String,
@@ -151,11 +175,12 @@ impl Error {
 /// One that was never taken over is written without asking.
 pub trait Sink: Send {
     /// Takes shards over, from whoever has them: their writes that come later
-    /// than this are not made.
+    /// than this are not made. The group gave them to this process so long `ago`;
+    /// returned are those that another process was given since and took over.
     ///
     /// # Errors
     /// When the store does not answer. To be repeated.
-    fn take_over(&mut self, shards: &[Shard]) -> Result<(), Error>;
+    fn take_over(&mut self, shards: &[Shard], ago: Duration) -> Result<Vec<Shard>, Error>;
 
     /// Forgets shards: they belong to others now, or to nobody. Asks nobody.
     fn give_up(&mut self, shards: &[Shard]);

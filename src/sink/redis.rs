@@ -17,6 +17,7 @@ mod whole;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 use ::redis::{Connection, Value};
 use tracing::warn;
@@ -219,14 +220,14 @@ impl RedisSink {
 }
 
 impl Sink for RedisSink {
-    fn take_over(&mut self, shards: &[Shard]) -> Result<(), Error> {
+    fn take_over(&mut self, shards: &[Shard], ago: Duration) -> Result<Vec<Shard>, Error> {
         if self.fencing.is_none() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.with_link(|link, _, fencing| match (link, fencing) {
-            (_, None) => Ok(()),
-            (Link::Server { connection, .. }, Some(fencing)) => fencing.take_over(connection, shards),
-            (Link::Cluster(cluster), Some(fencing)) => cluster.take_over(fencing, shards),
+            (_, None) => Ok(Vec::new()),
+            (Link::Server { connection, .. }, Some(fencing)) => fencing.take_over(connection, shards, ago),
+            (Link::Cluster(cluster), Some(fencing)) => cluster.take_over(fencing, shards, ago),
         })
     }
 

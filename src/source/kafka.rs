@@ -342,6 +342,8 @@ impl Source for KafkaSource {
     }
 
     fn assign(&mut self, assignments: &[Assignment]) -> Result<(), Error> {
+        // What was heard of it when it was here before holds no longer.
+        self.forget_ends(assignments.iter().map(|one| one.partition));
         let known = |one: &Assignment| self.assigned.contains(&one.partition);
         if !assignments.is_empty() && assignments.iter().all(known) {
             let places: Vec<_> = assignments.iter().map(|one| (one.partition, one.read_from)).collect();

@@ -94,6 +94,16 @@ pub struct LogEnd {
     pub drained_to: Option<i64>,
 }
 
+impl LogEnd {
+    /// Whether all of a log has been handed over that ended at `least` when it
+    /// was given, and of which events up to `delivered` came. What was heard of an
+    /// end before that one was heard before the partition was given.
+    pub fn is_reached(self, least: i64, delivered: i64) -> bool {
+        let high = self.high.unwrap_or(least).max(least);
+        self.drained_to.is_some_and(|offset| offset >= high) || (self.high.is_some() && delivered >= high)
+    }
+}
+
 /// Events on their way from a source to the next batch.
 #[derive(Debug, Default)]
 pub struct Inbox {
@@ -311,4 +321,33 @@ pub trait Source {
     /// # Errors
     /// When the client refuses.
     fn pause(&mut self, paused: bool) -> Result<(), Error>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is heard of a log's end, and whether all of a log has been handed over
+    /// that ended at 20 when it was given.
+    #[track_caller]
+    fn check(high: Option<i64>, drained_to: Option<i64>, delivered: i64, expected: bool) {
+        let end = LogEnd { high, drained_to };
+        assert_eq!(end.is_reached(20, delivered), expected, "{end:?}, {delivered}");
+    }
+
+    #[test]
+    fn an_end_is_reached_when_it_is_not_before_that_of_the_beginning() {
+        check(Some(20), None, 19, false);
+        check(Some(20), None, 20, true);
+        check(Some(25), None, 24, false);
+        check(Some(25), Some(24), 19, false);
+        check(Some(25), Some(25), 19, true);
+        check(None, Some(20), 0, true);
+        // Heard when the partition was here before.
+        check(Some(15), None, 17, false);
+        check(Some(15), Some(15), 0, false);
+        check(None, Some(15), 0, false);
+        // Nothing is heard yet.
+        check(None, None, 20, false);
+    }
 }

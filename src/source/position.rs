@@ -262,6 +262,37 @@ mod tests {
         check(Start::At(Some(7)), None, None, (100, 100, false));
     }
 
+    /// Where a log of these offsets is first published, with so much committed.
+    #[track_caller]
+    fn check_hold(start: Start, (low, high): (i64, i64), committed: Option<i64>, expected: i64) {
+        let lead_in = committed.map(|offset| LeadIn { offset, clock: None });
+        let facts = Facts { low, high, committed, lead_in, ..FACTS };
+        let Assignment { publish_from, hold_until, .. } = decide(start, &facts).assignment;
+        assert_eq!(hold_until, expected);
+        assert!(publish_from <= hold_until);
+    }
+
+    #[test]
+    fn what_may_be_published_is_held_back() {
+        const MOST: i64 = PERHAPS_PUBLISHED;
+        check_hold(Start::Committed, (100, 200), Some(150), 200);
+        check_hold(Start::Committed, (100, 200), Some(200), 200);
+        check_hold(Start::Committed, (100, 200), None, 200);
+        // Nothing is there.
+        check_hold(Start::Committed, (100, 100), None, 100);
+        check_hold(Start::Committed, (0, 0), None, 0);
+        // No more than a process is ahead of its commits.
+        check_hold(Start::Committed, (0, 5 * MOST), Some(7), 7 + MOST);
+        check_hold(Start::Committed, (3, 5 * MOST), None, 3 + MOST);
+        check_hold(Start::Earliest, (0, 5 * MOST), Some(7), 7 + MOST);
+        check_hold(Start::Latest, (0, 5 * MOST), Some(7), 5 * MOST);
+        check_hold(Start::At(Some(9)), (0, 5 * MOST), Some(7), 9 + MOST);
+        // What was removed, and a log that was made anew.
+        check_hold(Start::Committed, (100, 200), Some(90), 200);
+        check_hold(Start::Committed, (0, 20), Some(90), 20);
+        check_hold(Start::Committed, (0, i64::MAX), Some(i64::MAX - 1), i64::MAX);
+    }
+
     /// Committed, lead-in, and what is lost of offsets 100 to 200.
     #[track_caller]
     fn check_losses(committed: i64, lead_in: Option<i64>, expected: &[Loss]) {

@@ -254,18 +254,18 @@ impl Pane {
         Ok(look)
     }
 
-    /// The values of one kernel, for those groups of a look that are chosen.
+    /// The values of one function of a kernel, for those groups of a look that are chosen.
     ///
     /// # Errors
     /// What DataFusion says.
-    pub fn values(&self, look: &Look, kernel: usize, chosen: &[usize]) -> Result<ArrayRef> {
+    pub fn values(&self, look: &Look, kernel: usize, output: usize, chosen: &[usize]) -> Result<ArrayRef> {
         let kernel = &self.kernels[kernel];
         let mode = self.modes.iter().position(|mode| *mode == kernel.mode()).unwrap_or_default();
         let rows = &look.rows[mode];
         if chosen.len() == rows.len() {
-            return kernel.evaluate(rows);
+            return kernel.evaluate(output, rows);
         }
-        kernel.evaluate(&chosen.iter().map(|at| rows[*at]).collect::<Vec<_>>())
+        kernel.evaluate(output, &chosen.iter().map(|at| rows[*at]).collect::<Vec<_>>())
     }
 
     /// Ends a look.

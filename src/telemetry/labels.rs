@@ -58,6 +58,19 @@ impl PauseReason {
     pub(super) const LABELS: [&'static str; 2] = ["store", "memory"];
 }
 
+/// Why a row of features is not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SkipReason {
+    /// Its key is NULL.
+    NoKey,
+    /// Another row of the same evaluation has its key.
+    RepeatedKey,
+}
+
+impl SkipReason {
+    pub(super) const LABELS: [&'static str; 2] = ["no_key", "repeated_key"];
+}
+
 /// What became of a write to Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedisStatus {

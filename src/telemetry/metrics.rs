@@ -14,7 +14,7 @@ use super::families::{
 };
 use super::labels::{
     BATCH_EVENTS_BUCKETS, EventStatus, FRESHNESS_BUCKETS, LATENCY_BUCKETS, LateAction, LossKind, PauseReason,
-    RedisStatus, Stage,
+    RedisStatus, SkipReason, Stage,
 };
 use crate::frame::{PartitionId, Reason, StreamId};
 use crate::time::Span;
@@ -38,6 +38,7 @@ struct Families {
     freshness: Vec<Histogram>,
     state_bytes: Vec<IntGauge>,
     view_failures: Vec<IntCounter>,
+    rows_skipped: Vec<Vec<IntCounter>>,
     warming: Vec<IntGauge>,
     redis_writes: Vec<IntCounter>,
     batch_seconds: Vec<Histogram>,
@@ -145,6 +146,14 @@ impl Metrics {
                 "view",
                 views,
             ),
+            rows_skipped: counters_by_two(
+                &registry,
+                "stream_rows_skipped_total",
+                "Rows of features that are not written, at each evaluation, by reason.",
+                ["view", "reason"],
+                views,
+                &SkipReason::LABELS,
+            ),
             warming: gauges(
                 &registry,
                 "stream_warming_seconds",
@@ -249,6 +258,11 @@ impl Metrics {
     /// Counts events on which a view's SQL fails.
     pub fn view_failures(&self, view: usize, count: u64) {
         self.0.view_failures[view].inc_by(count);
+    }
+
+    /// Counts rows of a view that are not written.
+    pub fn rows_skipped(&self, view: usize, reason: SkipReason, count: u64) {
+        self.0.rows_skipped[view][reason as usize].inc_by(count);
     }
 
     /// Records how fresh a view's features are: seconds, and of how many events.
@@ -397,6 +411,7 @@ mod tests {
         metrics.events_lost(STREAM, LossKind::Unread, 4);
         metrics.made_anew(STREAM);
         metrics.features(0, 5);
+        metrics.rows_skipped(0, SkipReason::RepeatedKey, 6);
         metrics.warming(0, Span::from_millis(1001));
         metrics.redis_writes(RedisStatus::Retried, 7);
         metrics.freshness(0, [(0.15, 2), (4.0, 1)]);
@@ -409,6 +424,7 @@ mod tests {
         check(&metrics, r#"stream_events_lost_total{kind="lead_in",stream="clicks"} 0"#);
         check(&metrics, r#"stream_partitions_made_anew_total{stream="clicks"} 1"#);
         check(&metrics, r#"stream_features_computed_total{view="clickstream"} 5"#);
+        check(&metrics, r#"stream_rows_skipped_total{reason="repeated_key",view="clickstream"} 6"#);
         check(&metrics, r#"stream_warming_seconds{view="clickstream"} 2"#);
         check(&metrics, r#"redis_writes_total{status="retried"} 7"#);
         check(&metrics, r#"stream_freshness_seconds_bucket{view="clickstream",le="0.2"} 2"#);

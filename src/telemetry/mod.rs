@@ -10,6 +10,6 @@ mod memory;
 mod metrics;
 
 pub use health::Health;
-pub use labels::{EventStatus, LateAction, LossKind, PauseReason, RedisStatus, Stage};
+pub use labels::{EventStatus, LateAction, LossKind, PauseReason, RedisStatus, SkipReason, Stage};
 pub use memory::resident_bytes;
 pub use metrics::Metrics;

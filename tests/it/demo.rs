@@ -12,7 +12,8 @@ use crate::support::kafka::KafkaBroker;
 use crate::support::ports::free_port;
 use crate::support::process::{Output, Running, Windrow};
 use crate::support::redis::RedisServer;
-use crate::support::{PATIENCE, eventually};
+use crate::support::registry::Registry;
+use crate::support::{PATIENCE, eventually, unique};
 use crate::worked::{
     expected_clickstream, expected_device, expected_transaction, expected_transaction_pattern,
 };
@@ -134,9 +135,46 @@ fn shares_that_are_none_are_refused() {
     let output = Windrow::command(arguments).run_to_end(PATIENCE);
     assert_eq!(output.status.code(), Some(2), "{}", output.stderr);
     assert!(output.stderr.contains("is not a share"), "{}", output.stderr);
-    let nowhere = Windrow::command(["generate"]).run_to_end(PATIENCE);
-    assert_eq!(nowhere.status.code(), Some(2), "{}", nowhere.stderr);
-    assert!(nowhere.stderr.contains("--brokers"), "{}", nowhere.stderr);
+    let misspelt = Windrow::command(["generate"]).file("windrow.toml", "brokerz = \"a:1\"\n");
+    let misspelt = misspelt.run_to_end(PATIENCE);
+    assert_eq!(misspelt.status.code(), Some(2), "{}", misspelt.stderr);
+    assert!(misspelt.stderr.contains("did you mean `brokers`?"), "{}", misspelt.stderr);
+}
+
+/// Brokers, a topic, and a registry that wants TLS and a password.
+#[test]
+fn generate_reads_the_file_of_the_main_job() {
+    let (broker, registry) = (KafkaBroker::shared(), Registry::start_with_tls("windrow", "5ecret"));
+    let (topic, other) = (unique("payments"), unique("payments"));
+    let configuration = format!(
+        "brokers = \"{}\"\ngroup_id = \"of the main job\"\nparallelism = 0\n\
+         [kafka]\n\"client.id\" = \"generator\"\n\
+         [streams.transactions]\ntopic = \"{topic}\"\n\
+         [schema_registry]\nurl = \"{}\"\nusername = \"windrow\"\npassword = \"5ecret\"\nca_cert = {:?}\n",
+        broker.brokers(),
+        registry.url(),
+        registry.ca_file(),
+    );
+    let generate = |more: &[&str]| {
+        let arguments = ["generate", "--streams", "transactions", "--count", "50", "--rate", "0"];
+        let windrow = Windrow::command([&arguments[..], more].concat()).file("windrow.toml", &configuration);
+        let output = windrow.run_to_end(PATIENCE);
+        assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    };
+    generate(&[]);
+    let events = broker.client().consume_all(&topic);
+    assert_eq!(events.len(), 50);
+    // Confluent's framing, with the id that the registry gave.
+    for event in &events {
+        let value = event.value.as_deref().unwrap_or_default();
+        assert!(value.starts_with(&[0, 0, 0, 0, 2]), "{event:?}");
+    }
+    assert_eq!(registry.requests()[&format!("/subjects/{topic}-value/versions")], 2);
+
+    // A flag wins.
+    generate(&["--stream", &format!("transactions.topic={other}")]);
+    assert_eq!(broker.client().end_offsets(&other).values().sum::<i64>(), 50);
+    assert_eq!(broker.client().end_offsets(&topic).values().sum::<i64>(), 50);
 }
 
 /// The number before a word in the generator's last line.

@@ -2,6 +2,7 @@
 //! that is newer; and a Redis that lost its data is noticed by its fences.
 
 use std::thread;
+use std::time::Duration;
 
 use windrow::frame::StreamId;
 use windrow::sink::fence::Shard;
@@ -72,9 +73,9 @@ fn assert_all(redis: &RedisServer, count: usize, value: &str) {
 fn who_was_taken_over_from_writes_nothing() {
     let redis = RedisServer::start();
     let (mut first, mut second) = (member(&redis), member(&redis));
-    first.take_over(&[shard(0), shard(1)]).unwrap();
+    first.take_over(&[shard(0), shard(1)], Duration::ZERO).unwrap();
     assert_eq!(first.write(&writes(names(10), "old", 0, 1)).unwrap().acknowledged, 10);
-    second.take_over(&[shard(0)]).unwrap();
+    second.take_over(&[shard(0)], Duration::ZERO).unwrap();
     assert_eq!(second.write(&writes(names(10), "new", 0, 2)).unwrap().acknowledged, 10);
 
     // Half of a publication is another's now; the other half is written.
@@ -93,7 +94,7 @@ fn who_was_taken_over_from_writes_nothing() {
     // Until it is given the partition again.
     first.give_up(&[shard(0)]);
     assert!(first.ping().unwrap().taken_over.is_empty());
-    first.take_over(&[shard(0)]).unwrap();
+    first.take_over(&[shard(0)], Duration::ZERO).unwrap();
     assert_eq!(first.write(&writes(names(10), "newest", 0, 3)).unwrap().acknowledged, 10);
     assert_eq!(second.write(&writes(names(10), "zombie", 0, 2)).unwrap().fenced, 10);
     assert_all(&redis, 10, "newest");
@@ -106,13 +107,13 @@ fn a_shard_is_taken_over_in_the_middle_of_a_write() {
     let redis = RedisServer::start();
     for round in 0..10 {
         let (mut first, mut second) = (member(&redis), member(&redis));
-        first.take_over(&[shard(0)]).unwrap();
+        first.take_over(&[shard(0)], Duration::ZERO).unwrap();
         let (old, new) = (format!("old-{round}"), format!("new-{round}"));
         let paused = thread::spawn(move || {
             let old = writes(names(MANY), &old, 0, 1);
             (0..20).map(|_| first.write(&old).expect("Redis answers").fenced).sum::<u64>()
         });
-        second.take_over(&[shard(0)]).unwrap();
+        second.take_over(&[shard(0)], Duration::ZERO).unwrap();
         let written = second.write(&writes(names(MANY), &new, 0, 2)).unwrap();
         assert_eq!(written.acknowledged, MANY as u64);
         assert!(paused.join().unwrap() > 0, "round {round}: it was over before the other began");
@@ -124,7 +125,7 @@ fn a_shard_is_taken_over_in_the_middle_of_a_write() {
 fn a_store_that_lost_its_data_is_noticed_on_a_living_server() {
     let redis = RedisServer::start();
     let mut sink = member(&redis);
-    sink.take_over(&[shard(0)]).unwrap();
+    sink.take_over(&[shard(0)], Duration::ZERO).unwrap();
     assert!(!sink.write(&writes(names(3), "1", 0, 1)).unwrap().store_changed);
     redis.flush();
     assert!(sink.ping().unwrap().store_changed);
@@ -135,12 +136,30 @@ fn a_store_that_lost_its_data_is_noticed_on_a_living_server() {
     assert_all(&redis, 3, "2");
 }
 
+/// It was given the shard before the other, and Redis did not answer it until now.
+#[test]
+fn who_takes_over_too_late_writes_nothing() {
+    let redis = RedisServer::start();
+    let (mut first, mut second) = (member(&redis), member(&redis));
+    assert!(second.take_over(&[shard(0)], Duration::ZERO).unwrap().is_empty());
+    assert_eq!(first.take_over(&[shard(0)], Duration::from_secs(60)).unwrap(), [shard(0)]);
+    assert_eq!(first.write(&writes(names(3), "late", 0, 1)).unwrap().fenced, 3);
+    assert_eq!(second.write(&writes(names(3), "new", 0, 2)).unwrap().acknowledged, 3);
+    // After a loss, who comes later has it still.
+    redis.flush();
+    let mut third = member(&redis);
+    third.take_over(&[shard(0)], Duration::ZERO).unwrap();
+    assert_eq!(second.write(&writes(names(3), "old", 0, 2)).unwrap().fenced, 3);
+    assert_eq!(third.write(&writes(names(3), "newest", 0, 3)).unwrap().acknowledged, 3);
+    assert_all(&redis, 3, "newest");
+}
+
 #[test]
 fn one_key_of_another_type_does_not_undo_its_transaction() {
     let redis = RedisServer::start();
     redis.query::<()>(redis::cmd("SET").arg("features:card:1:spending").arg("mine"));
     let mut sink = member(&redis);
-    sink.take_over(&[shard(0)]).unwrap();
+    sink.take_over(&[shard(0)], Duration::ZERO).unwrap();
     let written = sink.write(&writes(names(3), "1", 0, 1)).unwrap();
     assert_eq!((written.acknowledged, written.refused, written.fenced), (2, 1, 0));
     assert_eq!(redis.hgetall("features:card:2:spending")["value"], "1");
@@ -168,9 +187,9 @@ fn a_cluster_has_the_same_fences() {
         RedisSink::connect(&options).expect("the options are right")
     };
     let (mut first, mut second) = (member(fences()), member(fences()));
-    first.take_over(&[shard(0)]).unwrap();
+    first.take_over(&[shard(0)], Duration::ZERO).unwrap();
     assert_eq!(first.write(&writes(names(100), "old", 0, 1)).unwrap().acknowledged, 100);
-    second.take_over(&[shard(0)]).unwrap();
+    second.take_over(&[shard(0)], Duration::ZERO).unwrap();
     assert_eq!(second.write(&writes(names(100), "new", 0, 2)).unwrap().acknowledged, 100);
     let written = first.write(&writes(names(100), "zombie", 0, 1)).unwrap();
     assert_eq!((written.acknowledged, written.fenced, written.store_changed), (0, 100, false));
@@ -234,7 +253,7 @@ fn a_process_whose_shard_was_taken_says_so_and_commits_nothing_of_it() {
 
     let guard = Guard::Fences { group: setting.group.clone(), topics: vec![setting.topic.clone()] };
     let mut other = RedisSink::connect(&options(&redis.url(), guard)).unwrap();
-    other.take_over(&[shard(0)]).unwrap();
+    other.take_over(&[shard(0)], Duration::ZERO).unwrap();
     setting.produce(&all[10..]);
     setting.eventually_at_least(FENCED, 1.0);
     running.wait_for_line("another process of the group has taken the partition over");

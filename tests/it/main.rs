@@ -20,7 +20,7 @@ mod payments;
 mod replay;
 mod rules;
 mod security;
-// mod simulation;
+mod simulation;
 mod starts;
 mod stores;
 mod support;

@@ -1,6 +1,8 @@
 //! `windrow replay`: a stretch of a topic evaluated again, beside the running
 //! job and without it.
 
+mod history;
+
 use std::collections::BTreeMap;
 
 use crate::oracle::Rows;
@@ -199,7 +201,7 @@ fn what_the_topic_does_not_hold_is_refused_with_what_it_holds() {
     refused(&setting, &["--from", "0:100", "--to", "0:120"], &held);
     refused(&setting, &["--from", "0:10", "--to", "0:91"], &held);
     refused(&setting, &["--from", "3:10", "--to", "3:20"], &["has no partition 3: it has 0 to 0"]);
-    refused(&setting, &["--from", "0:20", "--to", "0:10"], &["ends at 10, before it begins at 20"]);
+    refused(&setting, &["--from", "0:20", "--to", "0:10"], &["ends at offset 10, before it begins at 20"]);
     refused(&setting, &["--from", "soon"], &["soon"]);
     refused(&setting, &["--from", "orders/0:1"], &["`orders`"]);
     assert_eq!(compare(&redis, "card", "spending", &Rows::new()), Ok(()));

@@ -57,8 +57,9 @@ static LAYERS: [Layer; 6] = [
 ];
 
 /// Edges that the loop must not know: it is given what they share, a trait.
-const CONCRETE: [&str; 8] = [
+const CONCRETE: [&str; 9] = [
     "sink::redis",
+    "sink::parquet",
     "sink::dead_letter::KafkaDeadLetters",
     "sink::dead_letter::FileDeadLetters",
     "source::kafka",
@@ -69,9 +70,10 @@ const CONCRETE: [&str; 8] = [
 ];
 
 /// Crates that only these modules may know.
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 7] = [
     ("rdkafka", &["source", "sink::dead_letter::kafka", "cli"]),
     ("redis", &["sink::redis"]),
+    ("parquet", &["sink::parquet"]),
     ("object_store", &["checkpoint::store"]),
     ("clap", &["config", "cli"]),
     ("arrow_avro", &["decode::avro"]),

@@ -30,7 +30,7 @@ use watch::Breach;
 use world::{Story, World};
 
 /// How many seeds the short form plays: enough for every fault, many times.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 1000;
 
 /// The short form's first seed.
 const SEED: u64 = 1;

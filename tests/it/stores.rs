@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::oracle::{Rows, SECOND, compare_hashes};
 use crate::payments::{NOON, Payment, STEP, Setting, spending};
 use crate::support::cluster::Cluster;
-use crate::support::redis::MASTER;
+use crate::support::redis::{MASTER, RedisServer};
 use crate::support::sentinel::Watched;
 use crate::support::{PATIENCE, eventually};
 
@@ -61,6 +61,47 @@ fn a_cluster_has_every_feature_and_no_null() {
     setting.eventually_committed();
     let output = running.terminate();
     assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+}
+
+/// Redis itself dumps what was set by `RESTORE` as what was set by `HSET`.
+#[test]
+fn a_hash_set_by_its_dump_is_what_its_fields_make() {
+    let redis = RedisServer::start();
+    let setting = Setting::new("dumped", 1, &redis).redis_option(r#"set_by = "restore""#);
+    let mut running = setting.windrow(&["run"]).spawn();
+    running.wait_ready(&setting.metrics);
+    // The second round takes every card's note away, the third brings it back.
+    for round in 1..=3 {
+        setting.produce(&rounds((round - 1) * CARDS..round * CARDS));
+        setting.eventually_exact(&redis, &rounds(0..round * CARDS));
+    }
+    setting.eventually_committed();
+    assert_eq!(running.terminate().status.code(), Some(0));
+    let dump = |key: &str| redis.query::<Vec<u8>>(redis::cmd("DUMP").arg(key));
+    let keys = redis.keys("features:*");
+    assert_eq!(keys.len(), usize::try_from(CARDS).unwrap());
+    for key in keys {
+        assert!(redis.ttl_ms(&key).is_some_and(|ttl| ttl > 0), "{key}");
+        let all: Vec<Vec<u8>> = redis.query(redis::cmd("HGETALL").arg(&key));
+        let mut set = redis::cmd("HSET");
+        set.arg("again").arg(all);
+        redis.query::<()>(redis::cmd("DEL").arg("again"));
+        redis.query::<()>(&set);
+        assert_eq!(dump(&key), dump("again"), "{key}");
+    }
+}
+
+#[test]
+fn a_cluster_takes_dumps_as_well() {
+    let cluster = Cluster::start();
+    let setting = on_cluster("dumped-cluster", &cluster).redis_option(r#"set_by = "restore""#);
+    let mut running = setting.windrow(&["run"]).spawn();
+    running.wait_ready(&setting.metrics);
+    for round in 1..=2 {
+        setting.produce(&rounds((round - 1) * CARDS..round * CARDS));
+        eventually_exact(&cluster, &rounds(0..round * CARDS));
+    }
+    assert_eq!(running.terminate().status.code(), Some(0));
 }
 
 #[test]

@@ -257,6 +257,7 @@ fn every_command_has_help_with_examples() {
         ("--to", "replay"),
         ("--views", "replay"),
         ("--dry-run", "replay"),
+        ("--parquet", "replay"),
         ("--events", "preview"),
         ("--json", "get"),
         ("--view", "get"),
@@ -267,11 +268,12 @@ fn every_command_has_help_with_examples() {
 
 #[test]
 fn wrong_usage_has_status_2() {
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
         (&["run", "--brokerz", "a:1"], "--brokerz"),
         (&["runn"], "runn"),
         (&["get", "card"], "<KEY>"),
         (&["replay"], "--from"),
+        (&["replay", "--from", "0:9", "--to", "0:3"], "ends at offset 3, before it begins at 9"),
         (&["check", "--batch-interval", "soon"], "--> --batch-interval"),
         (&["check", "--sql-dir", "nowhere"], "there is no directory nowhere"),
         (&["check", "--config", "nowhere.toml"], "nowhere.toml"),
@@ -281,6 +283,25 @@ fn wrong_usage_has_status_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", output.stderr);
         assert_contains(&output.stderr, &[part]);
         assert_eq!(output.stdout, "", "{arguments:?}");
+    }
+    let output = run(&["check", "--sql-dir", "nowhere"], &[]);
+    assert_eq!(count(&output.stderr), 1, "told once: {}", output.stderr);
+}
+
+#[test]
+fn a_misspelt_name_in_the_environment_is_a_problem() {
+    let generate = |name: &str, value: &str| {
+        let windrow = Windrow::command(["generate", "--output", "-", "--count", "1"]);
+        windrow.env(name, value).run_to_end(PATIENCE)
+    };
+    let output = generate("WINDROW_BATCH_INTERVALL", "1s");
+    assert_eq!(output.status.code(), Some(2), "{}", output.stderr);
+    let said = ["`WINDROW_BATCH_INTERVALL`", "hint: did you mean `WINDROW_BATCH_INTERVAL`?"];
+    assert_contains(&output.stderr, &said);
+    // As Kubernetes sets it for a Service called windrow.
+    for (name, value) in [("WINDROW_SERVICE_HOST", "10.0.0.1"), ("WINDROW_PORT", "tcp://10.0.0.1:8088")] {
+        let output = generate(name, value);
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", output.stderr);
     }
 }
 

@@ -4,8 +4,10 @@
 //! count.
 
 mod checkpoints;
+mod holding;
 pub mod log;
 pub mod reference;
+mod rows;
 pub mod run;
 mod sweep;
 pub mod views;

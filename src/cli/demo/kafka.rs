@@ -14,6 +14,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::cast::Cast;
+use crate::cli::generate::topics;
 use crate::config::{DeadLetters, StreamConfig};
 use crate::generate::{Generated, Generator, Kind, Options};
 use crate::source::kafka::client_config;
@@ -116,13 +117,7 @@ impl<'a> Feed<'a> {
             .set("partitioner", "murmur2_random")
             .create()
             .context("could not set up the demo's producer")?;
-        let topics = Kind::ALL
-            .into_iter()
-            .filter_map(|kind| {
-                let stream = streams.iter().find(|stream| stream.name == kind.stream())?;
-                Some((kind, stream.topic.clone()))
-            })
-            .collect();
+        let topics = topics(streams);
         Ok(Self { producer, topics, generator: Generator::try_new(options(seed))?, rate, clock, cast })
     }
 

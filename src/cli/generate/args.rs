@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::cli::properties;
+use crate::config::{Input, InputFlags};
 use crate::error::{Problem, Problems};
 use crate::generate::{Framing, Kind, Options, SchemaIds};
 use crate::time::{EventTime, Span, parse_duration};
@@ -15,7 +16,10 @@ Examples:
   windrow generate --brokers localhost:9092 --rate 5000
   windrow generate --brokers localhost:9092 --rate 0 --count 10000000 --seed 7
   windrow generate --brokers localhost:9092 --late-share 0.02 --malformed-share 0.001 --v1-share 0.3
-  windrow generate --output events.jsonl --streams clicks --count 1000 --start-time 2026-01-31T12:00:00Z";
+  windrow generate --output events.jsonl --streams clicks --count 1000 --start-time 2026-01-31T12:00:00Z
+
+Brokers, Kafka's properties, the registry and the streams' topics are those of `windrow run`: also from
+windrow.toml. The shipped schemas are registered as TOPIC-value.";
 
 /// Events per second of event time where nothing says how many.
 const UNPACED_EVENT_RATE: f64 = 1000.0;
@@ -23,11 +27,11 @@ const UNPACED_EVENT_RATE: f64 = 1000.0;
 /// A shipped stream, as it is named on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StreamName {
-    /// Card payments, to txn.events
+    /// Card payments, to txn.events unless configured otherwise
     Transactions,
-    /// Steps of users on a shop's pages, to click.events
+    /// Steps of users on a shop's pages, to click.events likewise
     Clicks,
-    /// Devices that report what they are, to device.events
+    /// Devices that report what they are, to device.events likewise
     Devices,
 }
 
@@ -56,24 +60,6 @@ pub enum FramingName {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = HELP)]
 pub struct GenerateArgs {
-    /// Kafka brokers, parted by commas
-    #[arg(long, env = "WINDROW_BROKERS", value_name = "HOST:PORT,…")]
-    pub brokers: Option<String>,
-
-    /// The name that other programs use for the brokers in the environment.
-    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", hide = true)]
-    pub kafka_bootstrap_servers: Option<String>,
-
-    /// Any librdkafka property; repeatable, parted by ; in the environment
-    #[arg(
-        long,
-        env = "WINDROW_KAFKA_PROPERTY",
-        hide_env_values = true,
-        value_name = "NAME=VALUE",
-        value_delimiter = ';'
-    )]
-    pub kafka_property: Vec<String>,
-
     /// Write JSON lines to a file, or to standard output (-), instead of to Kafka
     #[arg(long, env = "WINDROW_OUTPUT", value_name = "FILE|-")]
     pub output: Option<PathBuf>,
@@ -82,14 +68,6 @@ pub struct GenerateArgs {
     #[arg(long, env = "WINDROW_PARTITIONS", value_name = "N", default_value_t = 4,
         value_parser = clap::value_parser!(i32).range(1..))]
     pub partitions: i32,
-
-    /// Schema registry; the shipped schemas are registered there under TOPIC-value
-    #[arg(long, env = "WINDROW_SCHEMA_REGISTRY_URL", hide_env_values = true, value_name = "URL")]
-    pub schema_registry_url: Option<String>,
-
-    /// The name that other programs use for the registry in the environment.
-    #[arg(long, env = "SCHEMA_REGISTRY_URL", hide = true, hide_env_values = true)]
-    pub plain_schema_registry_url: Option<String>,
 
     /// What precedes the Avro body of a value [default: confluent with a registry, else single-object]
     #[arg(long, env = "WINDROW_FRAMING", value_enum, value_name = "FRAMING")]
@@ -168,19 +146,12 @@ pub struct GenerateArgs {
     #[arg(long, env = "WINDROW_V1_SHARE", value_name = "SHARE",
         default_value_t = Options::default().v1_share, value_parser = share)]
     pub v1_share: f64,
+
+    #[command(flatten)]
+    flags: InputFlags,
 }
 
 impl GenerateArgs {
-    /// The brokers, whatever name gave them.
-    pub fn brokers(&self) -> Option<&str> {
-        self.brokers.as_deref().or(self.kafka_bootstrap_servers.as_deref())
-    }
-
-    /// The registry, whatever name gave it.
-    pub fn registry(&self) -> Option<&str> {
-        self.schema_registry_url.as_deref().or(self.plain_schema_registry_url.as_deref())
-    }
-
     /// Events per second of event time; none where it is wall time. Whoever gives a
     /// start time wants the same events again, however fast this machine is.
     pub fn event_rate(&self) -> Option<f64> {
@@ -195,17 +166,8 @@ impl GenerateArgs {
         Kind::ALL.into_iter().filter(|kind| given.contains(kind)).collect()
     }
 
-    /// The framing: the one given, or the one that suits.
-    pub fn framing_name(&self) -> FramingName {
-        match (self.framing, self.registry()) {
-            (Some(framing), _) => framing,
-            (None, Some(_)) if self.output.is_none() => FramingName::Confluent,
-            (None, _) => FramingName::SingleObject,
-        }
-    }
-
-    /// What the generator is told. The ids matter to Confluent's framing only.
-    pub fn options(&self, ids: SchemaIds) -> Options {
+    /// What the generator is told, with the schemas' ids where a registry gave them.
+    pub fn options(&self, ids: Option<SchemaIds>) -> Options {
         Options {
             seed: self.seed,
             streams: self.kinds(),
@@ -218,31 +180,21 @@ impl GenerateArgs {
             malformed_share: self.malformed_share,
             duplicate_share: self.duplicate_share,
             v1_share: self.v1_share,
-            framing: match self.framing_name() {
-                FramingName::Confluent => Framing::Confluent { ids },
-                FramingName::SingleObject => Framing::SingleObject,
-                FramingName::Bare => Framing::Bare,
+            framing: match (self.framing, ids) {
+                (Some(FramingName::Confluent), _) | (None, Some(_)) => {
+                    Framing::Confluent { ids: ids.unwrap_or_default() }
+                }
+                (Some(FramingName::SingleObject), _) | (None, None) => Framing::SingleObject,
+                (Some(FramingName::Bare), _) => Framing::Bare,
             },
         }
     }
 
-    /// The librdkafka properties as names and values.
-    pub fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.kafka_property
-            .iter()
-            .filter_map(|property| property.split_once('='))
-            .map(|(name, value)| (name.trim(), value))
-    }
-
-    /// Everything that is wrong.
-    pub fn problems(&self) -> Problems {
-        let mut problems = Vec::new();
+    /// Where to write, and everything that is wrong with that and with the other options.
+    pub fn inspect(&self) -> (Input, Problems) {
+        let (input, Problems(mut problems)) = Input::inspect(&self.flags.0);
         let to_kafka = self.output.is_none();
-        if to_kafka && self.brokers().is_none() {
-            let problem = Problem::new("there is nowhere to write to");
-            problems.push(problem.hint("name brokers with --brokers, or a file with --output"));
-        }
-        if to_kafka && self.framing == Some(FramingName::Confluent) && self.registry().is_none() {
+        if to_kafka && self.framing == Some(FramingName::Confluent) && input.registry.is_none() {
             let problem = Problem::new("Confluent's framing needs schema ids, and no registry gives them");
             let hint = "name a registry with --schema-registry-url, or use --framing single-object";
             problems.push(problem.hint(hint));
@@ -255,16 +207,12 @@ impl GenerateArgs {
             let problem = Problem::new("JSON lines cannot hold malformed Avro");
             problems.push(problem.hint("leave --malformed-share out, or write to Kafka"));
         }
-        // Not repeated: it may be the rest of a password with a semicolon in it.
-        if self.kafka_property.iter().any(|property| !property.contains('=')) {
-            let problem = Problem::new("a librdkafka property has no value");
-            problems.push(problem.hint("write NAME=VALUE"));
-        }
-        problems.extend(properties::problems(self.properties()));
-        if let Err(error) = self.options(SchemaIds::default()).validate() {
+        let given = input.kafka.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        problems.extend(properties::problems(given));
+        if let Err(error) = self.options(None).validate() {
             problems.push(Problem::new(error.to_string()));
         }
-        Problems(problems)
+        (input, Problems(problems))
     }
 }
 

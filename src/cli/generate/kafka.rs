@@ -1,6 +1,7 @@
 //! Events to Kafka: topics that are missing are made, and what the brokers
 //! refuse is told at the end.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext};
 
-use super::args::GenerateArgs;
+use crate::config::Input;
 use crate::generate::{Generated, Kind};
 
 /// How long a broker may take to answer about topics.
@@ -90,6 +91,7 @@ impl ProducerContext for Deliveries {
 pub struct Kafka {
     producer: BaseProducer<Deliveries>,
     brokers: String,
+    topics: BTreeMap<Kind, String>,
     sent: u64,
 }
 
@@ -98,27 +100,27 @@ impl Kafka {
     ///
     /// # Errors
     /// When a property is none, no broker answers, or a topic cannot be made.
-    pub fn connect(brokers: &str, args: &GenerateArgs) -> anyhow::Result<Self> {
+    pub fn connect(input: &Input, topics: BTreeMap<Kind, String>, partitions: i32) -> anyhow::Result<Self> {
         let mut config = ClientConfig::new();
         for (name, value) in PROPERTIES {
             config.set(name, value);
         }
-        for (name, value) in args.properties() {
+        for (name, value) in &input.kafka.0 {
             config.set(name, value);
         }
-        config.set("bootstrap.servers", brokers);
+        let brokers = input.bootstrap_servers();
+        config.set("bootstrap.servers", &brokers);
         let producer: BaseProducer<Deliveries> = config
             .create_with_context(Deliveries::default())
             .context("librdkafka refused the properties of the producer")?;
-        let kafka = Self { producer, brokers: brokers.to_owned(), sent: 0 };
-        let missing = kafka.missing(&args.kinds())?;
-        make_topics(&config, &missing, args.partitions)?;
+        let kafka = Self { producer, brokers, topics, sent: 0 };
+        make_topics(&config, &kafka.missing()?, partitions)?;
         Ok(kafka)
     }
 
     /// Topics that the cluster does not have. All are listed: asking for one by
     /// name would have some brokers make it, with their own number of partitions.
-    fn missing(&self, kinds: &[Kind]) -> anyhow::Result<Vec<&'static str>> {
+    fn missing(&self) -> anyhow::Result<Vec<&str>> {
         let metadata = self.producer.client().fetch_metadata(None, ANSWER_WITHIN).map_err(|error| {
             self.producer.poll(Duration::ZERO);
             anyhow::Error::new(error).context(format!(
@@ -128,7 +130,7 @@ impl Kafka {
             ))
         })?;
         let there: Vec<&str> = metadata.topics().iter().map(MetadataTopic::name).collect();
-        Ok(kinds.iter().map(|kind| kind.topic()).filter(|topic| !there.contains(topic)).collect())
+        Ok(self.topics.values().map(String::as_str).filter(|topic| !there.contains(topic)).collect())
     }
 
     /// Hands an event over; waits while the queue is full. `false` when it was
@@ -141,8 +143,9 @@ impl Kafka {
         if self.sent.is_multiple_of(POLL_EVERY) {
             self.producer.poll(Duration::ZERO);
         }
+        let topic = self.topics.get(&event.kind).context("an event of a stream that was not asked for")?;
         // Kafka's timestamp is when the event arrives, and never in the future.
-        let mut record = BaseRecord::<[u8], [u8]>::to(event.kind.topic())
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic)
             .key(event.key)
             .payload(event.value)
             .timestamp(event.arrival_ms.min(wall_ms));

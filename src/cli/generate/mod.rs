@@ -6,6 +6,7 @@ mod pace;
 mod progress;
 mod registry;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
@@ -19,7 +20,8 @@ pub use self::args::{FramingName, GenerateArgs, StreamName};
 use self::kafka::Kafka;
 use self::pace::Pace;
 use self::progress::{Progress, Tally};
-use crate::generate::{Generated, Generator, Record, SchemaIds};
+use crate::config::{Input, StreamConfig};
+use crate::generate::{Generated, Generator, Kind, Record, SchemaIds};
 use crate::time::{Clock, Span, SystemClock};
 
 /// Events made between two looks at the clock, at most: a millisecond or so.
@@ -34,8 +36,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// [`crate::error::Problems`] when the options are wrong; anything else when
 /// the outside fails.
 pub fn run(args: &GenerateArgs, stop: &AtomicBool) -> anyhow::Result<()> {
-    args.problems().into_result(())?;
-    let (mut output, ids) = Output::open(args)?;
+    let (input, problems) = args.inspect();
+    problems.into_result(())?;
+    let (mut output, ids) = Output::open(args, &input)?;
     let mut generator = Generator::try_new(args.options(ids))?;
 
     let clock = SystemClock;
@@ -76,6 +79,15 @@ pub fn run(args: &GenerateArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The topics of the shipped streams, as they are configured.
+pub(super) fn topics(streams: &[StreamConfig]) -> BTreeMap<Kind, String> {
+    let topic_of = |kind: Kind| {
+        let stream = streams.iter().find(|stream| stream.name == kind.stream())?;
+        Some((kind, stream.topic.clone()))
+    };
+    Kind::ALL.into_iter().filter_map(topic_of).collect()
+}
+
 /// Where events go.
 enum Output {
     Kafka(Kafka),
@@ -92,16 +104,15 @@ struct Line<'a> {
 
 impl Output {
     /// Opens what the options name, and has the schemas registered.
-    fn open(args: &GenerateArgs) -> anyhow::Result<(Self, SchemaIds)> {
+    fn open(args: &GenerateArgs, input: &Input) -> anyhow::Result<(Self, Option<SchemaIds>)> {
         if let Some(file) = &args.output {
-            return Ok((Self::Lines(BufWriter::new(open_file(file)?)), SchemaIds::default()));
+            return Ok((Self::Lines(BufWriter::new(open_file(file)?)), None));
         }
-        let brokers = args.brokers().context("no broker is named")?;
-        let ids = match args.registry() {
-            Some(registry) => registry::register_shipped(registry, &args.kinds())?,
-            None => SchemaIds::default(),
-        };
-        Ok((Self::Kafka(Kafka::connect(brokers, args)?), ids))
+        let mut topics = topics(&input.streams);
+        topics.retain(|kind, _| args.kinds().contains(kind));
+        let registry = input.registry.as_ref();
+        let ids = registry.map(|registry| registry::register_shipped(registry, &topics)).transpose()?;
+        Ok((Self::Kafka(Kafka::connect(input, topics, args.partitions)?), ids))
     }
 
     /// Writes an event. `false` when there is no use in going on.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Place, Problem};
 use crate::frame::StreamId;
+use crate::view::header;
 use crate::view::plan::{Planner, ViewFile, too_large};
 use crate::view::{FeatureView, Streams};
 
@@ -79,6 +80,29 @@ pub(super) fn read_views(paths: Vec<PathBuf>, problems: &mut Vec<Problem>) -> Ve
     files
 }
 
+/// What a view is called, as far as its header can be read.
+fn name(file: &ViewFile) -> String {
+    header::parse(&file.path, &file.stem, &file.text).map_or_else(|_| file.stem.clone(), |header| header.view)
+}
+
+/// The files of the views that are wanted: what is wrong with others does not matter.
+pub(super) fn only_wanted(
+    files: Vec<ViewFile>,
+    wanted: Option<&[String]>,
+    problems: &mut Vec<Problem>,
+) -> Vec<ViewFile> {
+    // Where there are no files at all, that has been told.
+    let Some(wanted) = wanted.filter(|_| !files.is_empty()) else { return files };
+    let named: Vec<(String, ViewFile)> = files.into_iter().map(|file| (name(&file), file)).collect();
+    for view in wanted {
+        if !named.iter().any(|(name, _)| name == view) {
+            let names = named.iter().map(|(name, _)| name.clone());
+            problems.push(Problem::new(format!("there is no view `{view}`")).valid("views", view, names));
+        }
+    }
+    named.into_iter().filter(|(name, _)| wanted.contains(name)).map(|(_, file)| file).collect()
+}
+
 /// Plans the views; those that read a stream whose schema is not at hand are left out,
 /// and those in which something is wrong.
 pub(super) fn plan_views(
@@ -86,7 +110,6 @@ pub(super) fn plan_views(
     known: &[StreamId],
     unchecked: &BTreeSet<String>,
     files: &[ViewFile],
-    wanted: Option<&[String]>,
     problems: &mut Vec<Problem>,
 ) -> anyhow::Result<Vec<FeatureView>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
@@ -107,18 +130,6 @@ pub(super) fn plan_views(
         }
     }
     let (views, found) = runtime.block_on(planner.plan_each(&plannable));
-    let is_whole = found.is_empty();
     problems.extend(found);
-    let Some(wanted) = wanted else { return Ok(views) };
-    for name in wanted {
-        // One that is not among them may be one in which something is wrong.
-        if is_whole && !views.iter().any(|view| view.name == *name) {
-            problems.push(Problem::new(format!("there is no view `{name}`")).valid(
-                "views",
-                name,
-                views.iter().map(|view| view.name.clone()),
-            ));
-        }
-    }
-    Ok(views.into_iter().filter(|view| wanted.contains(&view.name)).collect())
+    Ok(views)
 }

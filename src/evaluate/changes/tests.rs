@@ -95,8 +95,8 @@ fn at(wall_ms: i64) -> Moment {
     Moment { as_of, wall, ttl: TTL, mark: Mark::Never }
 }
 
-fn changes(written: u64, deleted: u64, touched: u64, skipped: u64) -> Changes {
-    Changes { written, deleted, touched, skipped }
+fn changes(written: u64, deleted: u64, touched: u64, keyless: u64) -> Changes {
+    Changes { written, deleted, touched, keyless, ..Changes::default() }
 }
 
 #[test]
@@ -117,8 +117,9 @@ fn only_what_differs_is_written() {
 fn rows_without_a_key_and_second_rows_are_skipped() {
     let mut setting = Setting::new();
     let cards = [(Some("c1"), Some(1), None), (None, Some(1), None), (Some("c1"), Some(2), None)];
-    assert_eq!(setting.compare(&cards), changes(1, 0, 0, 2));
-    assert_eq!(setting.compare(&cards), changes(0, 0, 0, 2));
+    let repeated = Changes { repeated: 1, repeated_row: Some(2), ..changes(1, 0, 0, 1) };
+    assert_eq!(setting.compare(&cards), repeated);
+    assert_eq!(setting.compare(&cards), Changes { written: 0, ..repeated });
     assert_eq!(setting.stored()["features:card:c1:txn"]["a"], "1");
 }
 
@@ -155,7 +156,8 @@ fn touched_entities_without_a_row_are_deleted() {
     assert_eq!(setting.compare_touched(&[], &["c3"], 0), changes(0, 1, 0, 0));
     assert_eq!(setting.published.len(), 1);
     // Two rows of one entity do not stand for another that has none.
-    assert_eq!(setting.compare_touched(&[two, two], &["c1", "c2"], 0), changes(1, 1, 0, 1));
+    let repeated = Changes { repeated: 1, repeated_row: Some(1), ..changes(1, 1, 0, 0) };
+    assert_eq!(setting.compare_touched(&[two, two], &["c1", "c2"], 0), repeated);
     assert_eq!(setting.stored().into_keys().collect::<Vec<_>>(), ["features:card:c2:txn"]);
 }
 
@@ -229,6 +231,21 @@ fn what_is_only_written_again_waits_for_its_turn() {
     cards[0].2 = Some(7);
     assert_eq!(setting.compare_some(&cards, 0, 9), changes(1, 0, 0, 0));
     assert_eq!((setting.published.waiting(), setting.stored().len()), (0, expected.len()));
+}
+
+#[test]
+fn what_nobody_has_a_row_of_is_deleted() {
+    let mut setting = Setting::new();
+    let (one, two) = ((Some("c1"), Some(1), None), (Some("c2"), Some(2), None));
+    setting.compare(&[one, two]);
+    setting.published.distrust();
+    assert_eq!(setting.compare_touched(&[one], &["c1"], 0), changes(1, 0, 0, 0));
+    setting.writes = Writes::default();
+    assert_eq!(setting.published.delete_doubtful(&setting.encoder, &mut setting.writes), 1);
+    setting.sink.write(&setting.writes).unwrap();
+    assert_eq!(setting.stored().into_keys().collect::<Vec<_>>(), ["features:card:c1:txn"]);
+    assert_eq!(setting.published.len(), 1);
+    assert_eq!(setting.published.delete_doubtful(&setting.encoder, &mut setting.writes), 0);
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl Published {
         writes: &mut Writes,
     ) -> Result<Changes, Error> {
         let mut changes = self.write_changed(encoder, rows, moment, writes, None)?;
-        let have_rows = rows.num_rows() as u64 - changes.skipped;
+        let have_rows = rows.num_rows() as u64 - changes.keyless - changes.repeated;
         // When there are as many touched entities as hashes with a row, none is without one.
         if have_rows < touched.num_rows() as u64 {
             changes.deleted += self.delete_gone(encoder, touched, writes)?;
@@ -65,6 +65,21 @@ impl Published {
             }
         }
         Ok(deleted)
+    }
+
+    /// Deletes what is still in doubt when every entity was looked at: nobody has a row of that key.
+    pub fn delete_doubtful(&mut self, encoder: &Encoder, writes: &mut Writes) -> u64 {
+        let (mut deleted, mut freed) = (0, 0);
+        self.hashes.retain(|key, hash| {
+            if !hash.is_trusted {
+                encoder.delete(key, writes);
+                deleted += 1;
+                freed += key.len();
+            }
+            hash.is_trusted
+        });
+        self.key_bytes -= freed;
+        deleted
     }
 
     /// Lets hashes live on that were not written for half of their time to live.

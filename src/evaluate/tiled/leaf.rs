@@ -4,21 +4,24 @@
 //! Expressions and the interning of groups are DataFusion's own; states are
 //! `state::kernel`'s.
 
+mod base;
+
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::compute::kernels::boolean::is_not_null;
-use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::{DFSchema, Result, internal_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{EmitTo, Expr};
-use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
+use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::aggregates::group_values::new_group_values;
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
+use self::base::{Base, Input, aggregates, evaluate, find_or_add, together};
 use crate::decode::reader::EVENT_TIME;
 use crate::state::groups::Groups;
 use crate::state::kernel::{Row, kernel};
@@ -28,22 +31,18 @@ use crate::state::saved::SavedPane;
 use crate::time::EventTime;
 use crate::view::tiling::{self, Leaf, panes, table};
 
-/// A base aggregate, bound to the columns that are decoded.
-struct Base {
-    aggregate: Arc<AggregateFunctionExpr>,
-    filter: Option<Arc<dyn PhysicalExpr>>,
-}
-
-/// A pane, and the base of each of its kernels.
+/// A pane, and the bases of each of its kernels.
 struct BoundPane {
     pane: tiling::Pane,
-    bases: Vec<usize>,
+    kernels: Vec<Vec<usize>>,
 }
 
 /// Where an aggregate of the output is found.
 struct Output {
     pane: usize,
     kernel: usize,
+    /// Which of the kernel's bases it is.
+    output: usize,
 }
 
 /// A leaf, its expressions bound to the columns that are decoded.
@@ -75,8 +74,8 @@ pub struct Taken {
     /// The group of each event.
     of_events: Vec<usize>,
     times: Vec<i64>,
-    /// The arguments of each base, and which events it counts.
-    arguments: Vec<(Vec<ArrayRef>, Option<BooleanArray>)>,
+    /// By base.
+    inputs: Vec<Input>,
 }
 
 impl BoundLeaf {
@@ -102,15 +101,11 @@ impl BoundLeaf {
         let bases = leaf.bases.iter().map(lower).collect::<Result<Vec<Base>>>()?;
         let (found, places) = panes(leaf);
         let mut panes: Vec<BoundPane> =
-            found.into_iter().map(|pane| BoundPane { pane, bases: Vec::new() }).collect();
+            found.into_iter().map(|pane| BoundPane { pane, kernels: Vec::new() }).collect();
         let mut outputs = Vec::with_capacity(places.len());
         for (seen, pane) in leaf.aggregates.iter().zip(places) {
-            let bases = &mut panes[pane].bases;
-            let kernel = bases.iter().position(|base| *base == seen.base).unwrap_or_else(|| {
-                bases.push(seen.base);
-                bases.len() - 1
-            });
-            outputs.push(Output { pane, kernel });
+            let (kernel, output) = find_or_add(&mut panes[pane].kernels, &bases, seen.base);
+            outputs.push(Output { pane, kernel, output });
         }
         Ok(Self {
             stream: leaf.stream.clone(),
@@ -133,7 +128,7 @@ impl BoundLeaf {
         let types: Vec<&DataType> =
             self.group_fields.fields().iter().map(|field| field.data_type()).collect();
         let pane = |bound: &BoundPane| {
-            let kernels = bound.bases.iter().map(|base| kernel(&self.bases[*base].aggregate));
+            let kernels = bound.kernels.iter().map(|bases| kernel(&aggregates(&self.bases, bases)));
             Ok(pane::Pane::new(kernels.collect::<Result<_>>()?, bound.pane.is_open()))
         };
         Ok(Kept {
@@ -169,18 +164,11 @@ impl BoundLeaf {
         let mut interner = new_group_values(Arc::clone(&self.group_fields), &GroupOrdering::None)?;
         let mut of_events = Vec::new();
         interner.intern(&columns, &mut of_events)?;
-        let arguments = |base: &Base| {
-            let filter = match &base.filter {
-                Some(filter) => Some(is_true(evaluate(filter, &events)?.as_boolean())),
-                None => None,
-            };
-            Ok((arguments(&base.aggregate, &events)?, filter))
-        };
         Ok(Some(Taken {
             groups: interner.emit(EmitTo::All)?,
             of_events,
             times,
-            arguments: self.bases.iter().map(arguments).collect::<Result<_>>()?,
+            inputs: self.bases.iter().map(|base| base.input(&events)).collect::<Result<_>>()?,
         }))
     }
 
@@ -201,11 +189,11 @@ impl BoundLeaf {
             let tiles = taken.times.iter().map(|time| numbering.number(*time));
             let (rows, of_pane): (Vec<Row>, Vec<Fresh>) = pane.fresh(&taken.of_events, count, tiles);
             fresh.push(of_pane);
-            let update = |(kernel, base): (usize, &usize)| {
-                let (arguments, filter) = &taken.arguments[*base];
-                pane.update(kernel, arguments, filter.as_ref(), &rows)
+            let update = |(kernel, bases): (usize, &Vec<usize>)| {
+                let (arguments, filter) = together(&taken.inputs, bases);
+                pane.update(kernel, &arguments, filter, &rows)
             };
-            failed = bound.bases.iter().enumerate().map(update).find_map(Result::err);
+            failed = bound.kernels.iter().enumerate().map(update).find_map(Result::err);
             if failed.is_some() {
                 break;
             }
@@ -265,7 +253,7 @@ impl BoundLeaf {
             let of_pane = self.outputs.iter().zip(&mut columns).filter(|(output, _)| output.pane == position);
             let mut values = Ok(());
             for (output, column) in of_pane {
-                match pane.values(&look, output.kernel, &chosen) {
+                match pane.values(&look, output.kernel, output.output, &chosen) {
                     Ok(array) => *column = Some(array),
                     Err(error) => values = Err(error),
                 }
@@ -401,20 +389,4 @@ impl Kept {
     pub fn bytes(&self) -> usize {
         self.groups.bytes() + self.panes.iter().map(pane::Pane::bytes).sum::<usize>()
     }
-}
-
-/// What an aggregate takes: its arguments, and what it is ordered by.
-fn arguments(aggregate: &AggregateFunctionExpr, events: &RecordBatch) -> Result<Vec<ArrayRef>> {
-    let expressions = aggregate.expressions();
-    let order = aggregate.order_bys().iter().map(|sort| &sort.expr);
-    expressions.iter().chain(order).map(|expr| evaluate(expr, events)).collect()
-}
-
-/// A condition that is NULL does not hold.
-fn is_true(mask: &BooleanArray) -> BooleanArray {
-    if mask.null_count() == 0 { mask.clone() } else { prep_null_mask_filter(mask) }
-}
-
-fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<ArrayRef> {
-    expr.evaluate(rows)?.into_array(rows.num_rows())
 }

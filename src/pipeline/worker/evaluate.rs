@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
 
-use super::{COMPLAIN_EVERY, Error, ShardId, ShardRows, Worker};
+use super::{COMPLAIN_EVERY, Error, ShardId, ShardRows, View, Worker};
 use crate::clock::{Silence, shard_now};
 use crate::evaluate::changes::{Changes, Moment};
 use crate::evaluate::touched::{ENTITIES_AT_ONCE, Outcome};
@@ -14,7 +14,7 @@ use crate::sink::Origin;
 use crate::time::EventTime;
 
 /// What came out of an evaluation.
-enum Evaluated {
+pub(super) enum Evaluated {
     /// Every row of the shard.
     All(RecordBatch),
     /// The rows of the touched entities.
@@ -22,7 +22,7 @@ enum Evaluated {
 }
 
 impl Evaluated {
-    const fn rows(&self) -> &RecordBatch {
+    pub(super) const fn rows(&self) -> &RecordBatch {
         match self {
             Self::All(rows) => rows,
             Self::Touched(outcome) => &outcome.rows,
@@ -73,15 +73,28 @@ impl Worker {
     }
 
     /// Takes the rows that a shard has at a clock as those of the store. They
-    /// are all of them, so they are looked at a part at a time.
+    /// are all of them, so they are looked at a part at a time. Where a partition
+    /// has been read further, its events may have taken rows away that the store
+    /// has: then everybody looked at may have a hash.
     fn adopt(&mut self, index: usize, id: ShardId, clock: EventTime, wall: EventTime) -> Result<(), Error> {
         loop {
             let Some((evaluated, left)) = self.evaluated(index, id, clock, wall, ENTITIES_AT_ONCE) else {
                 return Ok(());
             };
+            let is_ahead = self.is_ahead(&self.views[index].streams, id);
             let view = &mut self.views[index];
             let shard = view.shards.get_mut(&id).expect("the shard was just there");
+            if let Evaluated::Touched(Outcome { touched, .. }) = &evaluated
+                && is_ahead
+            {
+                shard.published.adopt(&view.encoder, touched, wall)?;
+            }
             shard.published.adopt(&view.encoder, evaluated.rows(), wall)?;
+            if let Evaluated::All(rows) = &evaluated
+                && self.gives_rows
+            {
+                shard.compared = Some(rows.clone());
+            }
             if left == 0 {
                 return Ok(());
             }
@@ -95,6 +108,7 @@ impl Worker {
         wall: EventTime,
         publication: &mut Publication,
     ) -> Result<(), Error> {
+        self.begin_rows(&mut publication.writes);
         let share = self.share();
         for index in 0..self.views.len() {
             let ids: Vec<ShardId> = self.views[index].shards.keys().copied().collect();
@@ -126,7 +140,7 @@ impl Worker {
                 let view = &mut self.views[index];
                 let shard = view.shards.get_mut(&id).expect("the shard was just there");
                 let writes = &mut publication.writes;
-                let changes: Changes = match &evaluated {
+                let mut changes: Changes = match &evaluated {
                     Evaluated::All(rows) => {
                         shard.published.compare_some(&view.encoder, rows, share, moment, writes)?
                     }
@@ -138,11 +152,18 @@ impl Worker {
                     }
                 };
                 shard.has_strangers = false;
-                shard.swept();
+                if shard.swept() {
+                    changes.deleted += shard.published.delete_doubtful(&view.encoder, writes);
+                }
                 shard.edges = edges;
                 let features = evaluated.rows().num_columns() - view.view.key.len();
                 publication.views[index].features += changes.written * features as u64;
-                publication.views[index].skipped += changes.skipped;
+                publication.views[index].keyless += changes.keyless;
+                publication.views[index].repeated += changes.repeated;
+                view.end_rows(index, id, &evaluated, moment, writes)?;
+                if let Some(row) = changes.repeated_row {
+                    view.warn_of_repeated(evaluated.rows(), row, wall)?;
+                }
             }
         }
         Ok(())
@@ -190,9 +211,44 @@ impl Worker {
     /// Says of a view what is wrong with it, not at every turn.
     pub(super) fn complain(&mut self, index: usize, wall: EventTime, what: &str) {
         let view = &mut self.views[index];
-        if view.complained_at.is_none_or(|last| wall >= last.plus(COMPLAIN_EVERY.into())) {
-            view.complained_at = Some(wall);
+        if Complaints::is_due(&mut view.complaints.failure, wall) {
             tracing::error!(view = view.view.name, "the view fails on events, {what}");
         }
+    }
+}
+
+impl View {
+    /// Says that a key has several rows, not at every turn.
+    fn warn_of_repeated(&mut self, rows: &RecordBatch, row: usize, wall: EventTime) -> Result<(), Error> {
+        if !Complaints::is_due(&mut self.complaints.repetition, wall) {
+            return Ok(());
+        }
+        let mut key = Vec::new();
+        // Rows without a key are none of those.
+        let _ = self.encoder.bind(rows)?.key(row, &mut key);
+        tracing::warn!(
+            view = self.view.name,
+            "a key has several rows, such as `{}`: the first one is written",
+            String::from_utf8_lossy(&key)
+        );
+        Ok(())
+    }
+}
+
+/// When it was last said of a view what is wrong with it.
+#[derive(Debug, Default)]
+pub(super) struct Complaints {
+    failure: Option<EventTime>,
+    repetition: Option<EventTime>,
+}
+
+impl Complaints {
+    /// Whether to say it again; if so, it was said now.
+    fn is_due(said: &mut Option<EventTime>, wall: EventTime) -> bool {
+        let is_due = said.is_none_or(|last| wall >= last.plus(COMPLAIN_EVERY.into()));
+        if is_due {
+            *said = Some(wall);
+        }
+        is_due
     }
 }

@@ -20,6 +20,8 @@ impl Worker {
         let Some(partition) = self.partitions.get(&frames.partition) else { return Ok(()) };
         let (publish_from, wall) = (partition.publish_from, publication.wall);
         if partition.is_warm() {
+            // One that goes on from a checkpoint may begin just there.
+            self.adopt_warm(wall)?;
             return self.ingest_part(frames, publication);
         }
         let id = frames.partition;

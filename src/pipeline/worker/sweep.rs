@@ -8,6 +8,8 @@
 //! A view in the class *full* has all its rows at hand in every turn. There the
 //! comparison itself puts off what is only to be written again.
 
+use arrow::array::RecordBatch;
+
 use super::{Shard, Worker};
 use crate::evaluate::by_entity::ByEntity;
 
@@ -23,6 +25,7 @@ impl Shard {
     pub(super) fn begin_sweep(&mut self) {
         if let Some(by_entity) = &self.by_entity {
             self.sweep = by_entity.sweep();
+            self.sweeps = true;
         }
         self.due = true;
     }
@@ -36,10 +39,12 @@ impl Shard {
         }
     }
 
-    /// An evaluation was made, and what it found is to be published.
-    pub(super) fn swept(&mut self) {
+    /// An evaluation was made, and what it found is to be published. Whether a
+    /// sweep came to its end with it.
+    pub(super) fn swept(&mut self) -> bool {
         self.sweep.passed();
         self.due = self.is_sweeping();
+        self.sweep.is_empty() && std::mem::take(&mut self.sweeps)
     }
 
     /// Whether rows wait to be written again.
@@ -55,7 +60,8 @@ impl Shard {
     /// Bytes of what is kept for the shard.
     pub(super) fn bytes(&self) -> usize {
         let by_entity = self.by_entity.as_ref().map_or(0, ByEntity::bytes);
-        self.published.bytes() + by_entity + self.sweep.bytes()
+        let compared = self.compared.as_ref().map_or(0, RecordBatch::get_array_memory_size);
+        self.published.bytes() + by_entity + self.sweep.bytes() + compared
     }
 }
 

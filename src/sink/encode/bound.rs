@@ -88,8 +88,8 @@ impl<'a> Bound<'a> {
         self.block.digest(row, self.rows, self.encoder, &mut self.features)
     }
 
-    /// Writes a row over its entity's hash, and the TTL. `None`, and nothing
-    /// written, when the key is NULL.
+    /// Writes a row over its entity's hash, and the TTL; or notes it, where rows
+    /// are wanted. `None`, and nothing written, when the key is NULL.
     pub fn set(
         &mut self,
         row: usize,
@@ -101,9 +101,13 @@ impl<'a> Bound<'a> {
         let mut key = std::mem::take(&mut self.key);
         let has_key = self.key(row, &mut key);
         if has_key.is_some() {
-            self.note_times([as_of_ms, computed_at_ms]);
-            self.make_room(row, &mut writes.bytes);
-            self.push_row(row, &key, nulls, writes);
+            if let Some(rows) = &mut writes.rows {
+                rows.set(row);
+            } else {
+                self.note_times([as_of_ms, computed_at_ms]);
+                self.make_room(row, &mut writes.bytes);
+                self.push_row(row, &key, nulls, writes);
+            }
         }
         self.key = key;
         has_key

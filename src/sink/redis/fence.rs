@@ -29,6 +29,10 @@ const RENEW_EVERY: Duration = Duration::from_hours(24);
 /// the same time. Processes take over once a rebalance: more is a bug.
 pub(super) const ATTEMPTS: usize = 16;
 
+/// A server that says what time it is within this long says so of now. Who was
+/// paused in between asks again.
+const PROMPT: Duration = Duration::from_millis(250);
+
 /// Which of a fence's keys is meant: the fence itself, or the copy with this tag.
 pub(super) type Tag = Option<u32>;
 
@@ -127,21 +131,45 @@ impl Fencing {
         shards.iter().map(key).collect()
     }
 
-    /// Takes shards over. Without the right to do so, writes are not fenced.
-    pub(super) fn take_over(&mut self, connection: &mut Connection, shards: &[Shard]) -> Result<(), Failure> {
+    /// Takes shards over that the group gave so long `ago`; returns those that
+    /// another process was given since.
+    pub(super) fn take_over(
+        &mut self,
+        connection: &mut Connection,
+        shards: &[Shard],
+        ago: Duration,
+    ) -> Result<Vec<Shard>, Failure> {
         if shards.is_empty() || self.forbidden {
-            return Ok(());
+            return Ok(Vec::new());
+        }
+        let given_at = moment(connection, ago)?;
+        self.set_ours(connection, shards, |fences, shard, found| fences.claim(shard, found, given_at))
+    }
+
+    /// Sets fences to what `choose` says, which are ours then; returns the others,
+    /// which are another's. Without the right to do so, writes are not fenced.
+    fn set_ours(
+        &mut self,
+        connection: &mut Connection,
+        shards: &[Shard],
+        choose: impl Fn(&Fences, Shard, Option<Epoch>) -> Option<Epoch>,
+    ) -> Result<Vec<Shard>, Failure> {
+        if shards.is_empty() || self.forbidden {
+            return Ok(Vec::new());
         }
         let fences = &self.fences;
-        let set = self.set(connection, None, shards, |shard, found| Some(fences.next(shard, found)));
+        let set = self.set(connection, None, shards, |shard, found| choose(fences, shard, found));
         match set {
             Ok(set) => {
+                let mut others: BTreeSet<Shard> = shards.iter().copied().collect();
                 for (shard, found, epoch) in set {
                     let ours = self.fences.epoch(shard);
                     self.lost |= ours.is_some_and(|ours| ours.standing(found) == Standing::Lost);
                     self.fences.hold(shard, epoch);
+                    others.remove(&shard);
                 }
-                Ok(())
+                others.iter().for_each(|shard| self.fences.yield_to_another(*shard));
+                Ok(others.into_iter().collect())
             }
             Err(Failure::Refused(reason)) if reason.starts_with("NOPERM") => {
                 warn!(
@@ -150,7 +178,7 @@ impl Fencing {
                     "without the right to its fences, a process that was paused can overwrite newer features"
                 );
                 self.forbidden = true;
-                Ok(())
+                Ok(Vec::new())
             }
             Err(failure) => Err(failure),
         }
@@ -268,7 +296,9 @@ impl Fencing {
             return Ok(true);
         }
         self.lost = true;
-        self.take_over(connection, &lost)?;
+        // Whoever lost this may have lost the copies as well.
+        self.raised.retain(|(_, shard), _| !lost.contains(shard));
+        self.set_ours(connection, &lost, Fences::restored)?;
         Ok(false)
     }
 
@@ -311,7 +341,7 @@ impl Fencing {
             }
         }
         self.lost |= !behind.is_empty();
-        self.take_over(connection, &behind)
+        self.set_ours(connection, &behind, |fences, shard, found| Some(fences.next(shard, found))).map(|_| ())
     }
 
     /// Begins the lifetime of the fences anew, when it is time; copies are set again.
@@ -327,6 +357,37 @@ impl Fencing {
         self.renewed_at = Instant::now();
         Ok(())
     }
+}
+
+/// When it was so long ago, in microseconds by the server's clock: that of one
+/// server for all processes. `None` where it does not say.
+fn moment(connection: &mut Connection, ago: Duration) -> Result<Option<u64>, Failure> {
+    let begun = Instant::now();
+    for _ in 0..ATTEMPTS {
+        let asked = Instant::now();
+        connection.send_packed_command(&resp::command(&[b"TIME"]))?;
+        let answer = match accept(connection.recv_response()?) {
+            Err(Failure::Refused(_)) => return Ok(None),
+            answer => answer?,
+        };
+        if asked.elapsed() <= PROMPT {
+            let ago = ago.saturating_add(asked.duration_since(begun)).as_micros();
+            let ago = u64::try_from(ago).unwrap_or(u64::MAX);
+            return Ok(time(&answer).map(|now| now.saturating_sub(ago)));
+        }
+    }
+    Ok(None)
+}
+
+/// The answer to `TIME`, in microseconds.
+fn time(answer: &Value) -> Option<u64> {
+    let Value::Array(parts) = answer else { return None };
+    let number = |part: &Value| match part {
+        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse::<u64>().ok(),
+        _ => None,
+    };
+    let [seconds, micros] = parts.as_slice() else { return None };
+    number(seconds)?.checked_mul(1_000_000)?.checked_add(number(micros)?)
 }
 
 /// What the keys have.
@@ -398,6 +459,13 @@ mod tests {
             .map(|epoch| epoch.map(|(number, holder)| Epoch { number, holder }));
         assert_eq!(epochs(&values), Ok(expected.to_vec()));
         assert!(epochs(&Value::Nil).is_err());
+    }
+
+    #[test]
+    fn a_server_says_what_time_it_is() {
+        let answer = ::redis::parse_redis_value(b"*2\r\n$10\r\n1700000000\r\n$2\r\n42\r\n").unwrap();
+        assert_eq!(time(&answer), Some(1_700_000_000_000_042));
+        assert_eq!(time(&Value::Nil), None);
     }
 
     #[test]

@@ -131,7 +131,9 @@ impl ClientContext for Mailbox {
                     // The last stable offset is the end for who reads committed events only.
                     let high =
                         if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
-                    ends.insert((name.clone(), number), (high, partition.eof_offset));
+                    // Of what is not fetched the client still tells where it ended when it was.
+                    let eof = if partition.fetch_state == "active" { partition.eof_offset } else { -1 };
+                    ends.insert((name.clone(), number), (high, eof));
                 }
             }
         }
@@ -216,5 +218,36 @@ impl ConsumerContext for Mailbox {
 
     fn main_queue_min_poll_interval(&self) -> rdkafka::util::Timeout {
         rdkafka::util::Timeout::After(POLL_SLICE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::statistics::{Partition, Topic};
+
+    use super::*;
+
+    /// In which state a partition is said to be, and which end of it is remembered.
+    #[track_caller]
+    fn check(fetch_state: &str, expected: (i64, i64)) {
+        let told = Partition {
+            fetch_state: fetch_state.to_owned(),
+            hi_offset: 9,
+            ls_offset: -1001,
+            eof_offset: 7,
+            ..Partition::default()
+        };
+        let topic = Topic { partitions: HashMap::from([(3, told)]), ..Topic::default() };
+        let topics = HashMap::from([("t".to_owned(), topic)]);
+        let mailbox = Mailbox::default();
+        mailbox.stats(Statistics { topics, ..Statistics::default() });
+        assert_eq!(mailbox.ends.lock().unwrap()[&("t".to_owned(), 3)], expected, "{fetch_state}");
+    }
+
+    #[test]
+    fn what_is_not_fetched_has_no_end() {
+        check("active", (9, 7));
+        check("stopped", (9, -1));
+        check("none", (9, -1));
     }
 }

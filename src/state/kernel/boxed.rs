@@ -350,7 +350,7 @@ impl<F: Form> Kernel for Boxed<F> {
         self.store(owners.into_iter(), &states)
     }
 
-    fn evaluate(&self, rows: &[Row]) -> Result<ArrayRef> {
+    fn evaluate(&self, _: usize, rows: &[Row]) -> Result<ArrayRef> {
         let states = self.present(rows);
         let mut values = None;
         if !states.is_empty() {

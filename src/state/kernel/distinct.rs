@@ -200,6 +200,7 @@ impl<V: Values> Kernel for Distinct<V> {
 
     fn resize(&mut self, rows: usize) {
         debug_assert!(rows >= self.sets.len(), "{rows} rows are fewer than there are");
+        super::make_room(&mut self.sets, rows);
         self.sets.resize_with(rows, Set::default);
     }
 
@@ -260,7 +261,7 @@ impl<V: Values> Kernel for Distinct<V> {
         self.dictionary.sweep();
     }
 
-    fn evaluate(&self, rows: &[Row]) -> Result<ArrayRef> {
+    fn evaluate(&self, _: usize, rows: &[Row]) -> Result<ArrayRef> {
         match self.output {
             Output::List => Ok(Arc::new(self.lists(rows)?)),
             Output::Count => {

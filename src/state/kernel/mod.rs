@@ -1,4 +1,5 @@
-//! Partial aggregates of many tiles at once: one [`Kernel`] an aggregate function, one row a tile.
+//! Partial aggregates of many tiles at once: a [`Kernel`] an aggregate function, or one for several
+//! that keep the same ([`fits`]); one row a tile.
 //!
 //! A kernel keeps its states in plain columns that are changed in place, so that a tile that grows,
 //! two tiles that are put together and a value that is read cost a few nanoseconds each and allocate
@@ -25,7 +26,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 /// The number of a row, the same in every kernel of a pane.
@@ -55,7 +56,7 @@ pub struct Pair {
     pub from: Row,
 }
 
-/// The states of one aggregate function, a row each; see the module.
+/// The states of an aggregate function, or of several, a row each; see the module.
 pub trait Kernel: fmt::Debug + Send {
     /// How windows are put together.
     fn mode(&self) -> Mode;
@@ -72,7 +73,7 @@ pub trait Kernel: fmt::Debug + Send {
     /// Adds events: the one at index `i` of the arguments to row `rows[i]`, but for those for which
     /// the filter is not true. The filter has no nulls.
     ///
-    /// `arguments` are the function's arguments, then the expressions it is ordered by.
+    /// `arguments` are the arguments of each function, then the expressions that they are ordered by.
     ///
     /// # Errors
     /// What DataFusion says of the events. The rows of this call may then have anything in them.
@@ -90,11 +91,12 @@ pub trait Kernel: fmt::Debug + Send {
         debug_assert!(pairs.is_empty(), "{self:?} does not subtract");
     }
 
-    /// The values of rows, of the function's type. The rows stay as they are.
+    /// The values of rows, of the type of the function with the number `output` among the kernel's.
+    /// The rows stay as they are.
     ///
     /// # Errors
     /// What DataFusion says.
-    fn evaluate(&self, rows: &[Row]) -> Result<ArrayRef>;
+    fn evaluate(&self, output: usize, rows: &[Row]) -> Result<ArrayRef>;
 
     /// The states of rows as columns, in a layout of the kernel's own.
     ///
@@ -112,17 +114,42 @@ pub trait Kernel: fmt::Debug + Send {
     fn bytes(&self) -> usize;
 }
 
-/// The kernel of an aggregate function, with nothing in it and no room.
+/// Whether one kernel can keep an aggregate function beside others that it keeps, if all of them
+/// count the same events.
+pub fn fits(kept: &[&Arc<AggregateFunctionExpr>], another: &Arc<AggregateFunctionExpr>) -> bool {
+    ordered::fits(kept, another)
+}
+
+/// The kernel of an aggregate function, or of several that fit, with nothing in it and no room.
 ///
 /// # Errors
 /// When DataFusion cannot make an accumulator.
-pub fn kernel(aggregate: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn Kernel>> {
+pub fn kernel(aggregates: &[&Arc<AggregateFunctionExpr>]) -> Result<Box<dyn Kernel>> {
+    if let Some(kernel) = ordered::kernel(aggregates) {
+        return Ok(kernel);
+    }
+    let [aggregate] = aggregates else {
+        return internal_err!("{} aggregates of which each needs a kernel", aggregates.len());
+    };
     let known = number::kernel(aggregate)
         .or_else(|| variance::kernel(aggregate))
-        .or_else(|| ordered::kernel(aggregate))
         .or_else(|| distinct::kernel(aggregate));
     match known {
         Some(kernel) => Ok(kernel),
         None => boxed::kernel(aggregate),
+    }
+}
+
+/// Makes a column as long as there are rows.
+fn grow<T: Clone>(column: &mut Vec<T>, rows: usize, nothing: T) {
+    make_room(column, rows);
+    column.resize(rows, nothing);
+}
+
+/// Makes room for so many rows. Columns of states are most of what is kept: a
+/// quarter is put on top, where a vector by itself would take twice as much.
+fn make_room<T>(column: &mut Vec<T>, rows: usize) {
+    if column.capacity() < rows {
+        column.reserve_exact(rows - column.len() + rows / 4);
     }
 }

@@ -103,7 +103,7 @@ impl Kernel for Variances {
     }
 
     fn resize(&mut self, rows: usize) {
-        self.states.resize(rows, State::default());
+        super::grow(&mut self.states, rows, State::default());
     }
 
     fn keep(&mut self, rows: &[Row]) {
@@ -133,7 +133,7 @@ impl Kernel for Variances {
         Ok(())
     }
 
-    fn evaluate(&self, rows: &[Row]) -> Result<ArrayRef> {
+    fn evaluate(&self, _: usize, rows: &[Row]) -> Result<ArrayRef> {
         let mut values: Vec<f64> = self.gather(rows).map(|state| self.variance(state)).collect();
         if self.is_root {
             for value in &mut values {

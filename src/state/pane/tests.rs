@@ -62,7 +62,7 @@ impl Kernel for All {
         }
     }
 
-    fn evaluate(&self, rows: &[Row]) -> Result<ArrayRef> {
+    fn evaluate(&self, _: usize, rows: &[Row]) -> Result<ArrayRef> {
         let text = |row: &Row| {
             let mut values = self.rows[*row as usize].clone();
             values.sort_unstable();
@@ -124,7 +124,7 @@ fn check(pane: &mut Pane, events: &Events, inside: &Range<i64>, seed: u64) {
     let look = pane.look(&groups, inside).unwrap();
     let all: Vec<usize> = (0..groups.len()).collect();
     for kernel in 0..3 {
-        let values = pane.values(&look, kernel, &all).unwrap();
+        let values = pane.values(&look, kernel, 0, &all).unwrap();
         for group in 0..GROUPS {
             let mut expected: Vec<i64> = events
                 .iter()

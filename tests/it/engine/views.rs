@@ -56,6 +56,10 @@ pub static TILED: [Template; 22] = [
         "",
         "SELECT card_id,
            last_value(amount ORDER BY event_time, _offset) AS last,
+           last_value(device ORDER BY event_time, _offset) AS last_device,
+           last_value(mcc ORDER BY event_time, _offset) AS last_mcc,
+           last_value(n ORDER BY event_time, _offset) FILTER (WHERE amount > 20) AS last_large,
+           last_value(mcc ORDER BY event_time, _offset) FILTER (WHERE amount > 20) AS last_large_mcc,
            first_value(mcc ORDER BY event_time, _offset) AS first,
            last_value(mcc ORDER BY n, _offset)
              FILTER (WHERE event_time > now() - INTERVAL '30 seconds') AS by_n,

@@ -69,6 +69,29 @@ fn tombstones_late_events_and_dead_letters_are_counted() {
     assert_eq!(job.client.committed(&job.group, &topic), job.client.end_offsets(&topic));
 }
 
+/// A view without GROUP BY: each event is a row.
+#[test]
+fn a_key_with_several_rows_is_counted_and_said() {
+    let mut job = Job::new();
+    let topic = job.stream("transactions", 1, "");
+    let raw = "-- entity: card\n-- key: card_id\nSELECT card_id, amount FROM transactions\n\
+               WHERE event_time > now() - INTERVAL '24 hours'\n";
+    job.view("raw", raw);
+    job.client.produce(&topic, &[event("card", MIDNIGHT), event("card", MIDNIGHT + SECOND)]);
+    let mut running = job.run(&["--batch-interval", "50ms"]).spawn();
+    running.wait_ready(&job.metrics_address);
+
+    let metrics = || running.metrics(&job.metrics_address);
+    let skipped = r#"stream_rows_skipped_total{reason="repeated_key",view="raw"}"#;
+    wait_for(metrics, skipped, |found| found > 0.0);
+    let line = running.wait_for_line("a key has several rows, such as `card`: the first one is written");
+    assert!(line.contains("raw"), "{line}");
+
+    let output = running.terminate();
+    assert!(output.status.success(), "{}\n{}", output.status, output.stderr);
+    assert!(job.feature("features:card:card:raw", "amount").is_some());
+}
+
 #[test]
 fn keys_that_are_not_the_stream_s_are_noticed() {
     let mut job = Job::new();

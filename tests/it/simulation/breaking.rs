@@ -163,7 +163,12 @@ impl World {
                 return true;
             }
             Fault::StoreBack => match self.snapshot.clone() {
-                Some(snapshot) => self.outside.store.go_back_to(snapshot),
+                Some(snapshot) => {
+                    let before = self.outside.store.hashes();
+                    self.outside.store.go_back_to(snapshot);
+                    let back = self.outside.store.hashes().into_iter();
+                    self.brought_back.extend(back.filter(|(key, _)| !before.contains_key(key)));
+                }
                 None => return false,
             },
             Fault::StoreLost => self.outside.store.lose_everything(),

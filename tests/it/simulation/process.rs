@@ -108,6 +108,8 @@ pub struct Process {
     positions: Positions,
     commit_again_ms: u64,
     queue: VecDeque<Publication>,
+    /// When it was given partitions last.
+    given_at: Instant,
     stage: Stage,
     last_commits: Vec<Commit>,
     taken_over: BTreeSet<Shard>,
@@ -135,6 +137,7 @@ impl Process {
             positions: Positions::default(),
             commit_again_ms: outside.passed_ms + COMMIT_AGAIN_MS,
             queue: VecDeque::new(),
+            given_at: outside.now(),
             stage: Stage::New,
             last_commits: Vec::new(),
             taken_over: BTreeSet::new(),
@@ -186,7 +189,8 @@ impl Process {
     pub fn turn(&mut self, outside: &Outside, frames: Vec<FrameBatch>) {
         let silences: Vec<(PartitionId, Silence)> =
             self.reading.keys().map(|id| (*id, Silence::default())).collect();
-        let publication = self.worker.turn(frames, &silences, outside.wall()).unwrap();
+        let mut publication = self.worker.turn(frames, &silences, outside.wall()).unwrap();
+        publication.given_at = self.given_at;
         self.waiting = publication.waiting;
         let publishes = publication.publishes(&self.last_commits);
         self.last_commits.clone_from(&publication.commits);
@@ -204,10 +208,13 @@ impl Process {
                 self.taken_over.remove(shard);
             }
             if !publication.taken.is_empty() {
-                if self.sink.take_over(&publication.taken).is_err() {
-                    return false;
-                }
-                outside.watch.taken(self.name, &publication.taken);
+                outside.store.set_time(Duration::from_millis(outside.passed_ms));
+                let ago = outside.now().saturating_duration_since(publication.given_at);
+                let Ok(others) = self.sink.take_over(&publication.taken, ago) else { return false };
+                let mut taken = publication.taken.clone();
+                taken.retain(|shard| !others.contains(shard));
+                outside.watch.taken(self.name, &taken, publication.given_at);
+                self.taken_over.extend(others);
             }
             self.stage = Stage::TakenOver;
         }
@@ -232,7 +239,8 @@ impl Process {
             let writes = part.as_ref().unwrap_or(&publication.writes);
             let foreign = outside.watch.foreign(self.name, writes);
             let Ok(written) = self.sink.write(writes) else { return false };
-            outside.watch.written(self.name, &outside.store);
+            let (commits, fenced) = (&publication.commits, &written.taken_over);
+            outside.watch.written(self.name, writes, commits, fenced, &outside.store);
             if written.fenced < foreign {
                 let detail = format!("process {}: {foreign} entries, {} fenced", self.name, written.fenced);
                 outside.watch.breach("another process' shard is not written", detail);
@@ -318,7 +326,11 @@ impl Process {
 
     /// Partitions are given to it.
     pub fn assign(&mut self, outside: &mut Outside, ids: &[PartitionId]) {
+        self.given_at = outside.now();
         let assignments = outside.group.begin(ids);
+        for id in ids {
+            outside.watch.given(self.name, *id, outside.group.high(*id), outside.group.offset(*id));
+        }
         let reads_again = |without: &Assignment| without.read_from < without.publish_from;
         let answers = !assignments.iter().any(reads_again) || self.drain(outside, false);
         for (place, without) in assignments.iter().enumerate() {

@@ -1,13 +1,15 @@
 //! What must hold at every step, whatever happens: a breach is noted and the
 //! simulation goes on, so that a run shows all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use windrow::frame::PartitionId;
 use windrow::sink::Writes;
 use windrow::sink::encode::AS_OF;
 use windrow::sink::fence::Shard;
 use windrow::sink::memory::MemoryStore;
+use windrow::source::Commit;
 
 /// Something that must not be.
 #[derive(Debug, Clone)]
@@ -18,6 +20,18 @@ pub struct Breach {
     pub detail: String,
 }
 
+/// One giving of a partition.
+#[derive(Debug, Clone, Copy)]
+struct Given {
+    process: usize,
+    /// The log's end then: up to there the process publishes nothing.
+    high: i64,
+    committed: i64,
+}
+
+/// How far partitions had been read.
+type Read = Vec<(PartitionId, i64)>;
+
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub struct Watch {
@@ -26,8 +40,19 @@ pub struct Watch {
     acknowledged: BTreeMap<PartitionId, i64>,
     /// The process that took a shard over last, since the store lost its fences.
     owners: BTreeMap<Shard, usize>,
+    /// When the group had given a shard to a process that took it over, whatever the store lost since.
+    held: BTreeMap<(Shard, usize), Instant>,
     /// By hash, its as-of time when it was seen last.
     as_of_ms: BTreeMap<String, i64>,
+    /// By partition, who was given it, one after the other.
+    given: BTreeMap<PartitionId, Vec<Given>>,
+    /// Hashes with their as-of times that a process wrote which the group had cut off, from
+    /// events after the end of the log when another was given the partition.
+    ahead: BTreeMap<(String, i64), usize>,
+    /// By hash, the events that it was written from.
+    rows: BTreeMap<String, Read>,
+    /// Hashes that were written from events not committed when the next process was given the partition.
+    left: BTreeSet<String>,
 }
 
 impl Watch {
@@ -35,14 +60,45 @@ impl Watch {
         self.breaches.push(Breach { rule, detail });
     }
 
-    /// A process took shards over.
-    pub fn taken(&mut self, process: usize, shards: &[Shard]) {
+    /// A process is given a partition.
+    pub fn given(&mut self, process: usize, id: PartitionId, high: i64, committed: Option<i64>) {
+        let committed = committed.unwrap_or(0);
+        self.given.entry(id).or_default().push(Given { process, high, committed });
+        let is_left = |read: &Read| read.iter().any(|(of, offset)| *of == id && *offset > committed);
+        let left = self.rows.iter().filter(|(_, read)| is_left(read)).map(|(key, _)| key.clone());
+        self.left.extend(left);
+    }
+
+    /// Who was given a partition after this process.
+    fn successor(&self, process: usize, id: PartitionId) -> Option<Given> {
+        let given = self.given.get(&id)?;
+        let last = given.iter().rposition(|given| given.process == process)?;
+        given.get(last + 1).copied()
+    }
+
+    /// Whether nobody who came later can know of a hash: it was written from events not committed.
+    pub fn is_left(&self, key: &str) -> bool {
+        self.left.contains(key)
+    }
+
+    /// A process took shards over that the group had given to it then.
+    pub fn taken(&mut self, process: usize, shards: &[Shard], given_at: Instant) {
         self.owners.extend(shards.iter().map(|shard| (*shard, process)));
+        self.held.extend(shards.iter().map(|shard| ((*shard, process), given_at)));
+    }
+
+    /// Whether a process holds a shard that the group gave to it later than to another. Where the
+    /// store has lost its fence, the other may take the shard over late: ADR 0011.
+    fn is_later(&self, shard: Shard, process: usize, other: usize) -> bool {
+        self.held.get(&(shard, process)) > self.held.get(&(shard, other))
     }
 
     /// So many entries at least must not be written: another process has their shards.
     pub fn foreign(&self, process: usize, writes: &Writes) -> u64 {
-        let is_foreign = |shard: &Shard| self.owners.get(shard).is_some_and(|owner| *owner != process);
+        let is_foreign = |shard: &Shard| {
+            let owner = self.owners.get(shard).copied().filter(|owner| *owner != process);
+            owner.is_some_and(|owner| !self.is_later(*shard, process, owner))
+        };
         let origins = writes.entries.iter().filter_map(|entry| writes.origin(*entry));
         origins.filter(|origin| is_foreign(&origin.shard)).count() as u64
     }
@@ -67,16 +123,60 @@ impl Watch {
         }
     }
 
-    /// Something was written.
-    pub fn written(&mut self, process: usize, store: &MemoryStore) {
+    /// Something was written, but for the shards that are fenced. `commits` say how far was read.
+    pub fn written(
+        &mut self,
+        process: usize,
+        writes: &Writes,
+        commits: &[Commit],
+        fenced: &[Shard],
+        store: &MemoryStore,
+    ) {
         let now = as_of_ms(store);
         for (key, as_of_ms) in &now {
-            if let Some(before) = self.as_of_ms.get(key).filter(|before| *before > as_of_ms) {
-                let detail = format!("{key}: as of {before}, then {as_of_ms}, by process {process}");
-                self.breaches.push(Breach { rule: "nothing older overwrites what is newer", detail });
+            let Some(before) = self.as_of_ms.get(key).copied().filter(|before| before > as_of_ms) else {
+                continue;
+            };
+            // What ADR 0014 says remains: a process that is cut off from its group alone goes on
+            // reading, and its successor has yet to read as far.
+            if self.ahead.get(&(key.clone(), before)).is_some_and(|ahead| *ahead != process) {
+                continue;
             }
+            let detail = format!("{key}: as of {before}, then {as_of_ms}, by process {process}");
+            self.breaches.push(Breach { rule: "nothing older overwrites what is newer", detail });
+        }
+        for entry in &writes.entries {
+            let Some(shard) = writes.origin(*entry).map(|origin| origin.shard) else { continue };
+            if fenced.contains(&shard) {
+                continue;
+            }
+            if self.owners.get(&shard).is_some_and(|owner| self.is_later(shard, process, *owner)) {
+                self.owners.insert(shard, process);
+            }
+            let key = String::from_utf8_lossy(writes.key(*entry)).into_owned();
+            self.note(process, key, read(commits, shard), &now);
         }
         self.as_of_ms = now;
+    }
+
+    /// Takes note of who wrote a hash, and from which events.
+    fn note(&mut self, process: usize, key: String, read: Read, now: &BTreeMap<String, i64>) {
+        self.left.remove(&key);
+        let Some(as_of_ms) = now.get(&key) else {
+            self.rows.remove(&key);
+            return;
+        };
+        let next = |(id, offset): &(PartitionId, i64)| Some((*offset, self.successor(process, *id)?));
+        let successors: Vec<(i64, Given)> = read.iter().filter_map(next).collect();
+        let is_ahead = successors.iter().any(|(offset, next)| *offset > next.high);
+        let is_left = successors.iter().any(|(offset, next)| *offset > next.committed);
+        if is_ahead {
+            self.ahead.insert((key.clone(), *as_of_ms), process);
+        }
+        if is_left {
+            self.left.insert(key.clone());
+        }
+        self.rows.insert(key, read);
     }
 
     /// The store itself is another than before.
@@ -84,6 +184,13 @@ impl Watch {
         self.owners.clear();
         self.as_of_ms = as_of_ms(store);
     }
+}
+
+/// How far a shard's partitions had been read.
+fn read(commits: &[Commit], shard: Shard) -> Read {
+    let is_of = |id: PartitionId| shard.partition.is_none_or(|number| number == id.partition);
+    let of_shard = commits.iter().filter(|commit| is_of(commit.partition));
+    of_shard.map(|commit| (commit.partition, commit.offset)).collect()
 }
 
 fn as_of_ms(store: &MemoryStore) -> BTreeMap<String, i64> {

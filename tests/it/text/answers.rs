@@ -176,6 +176,34 @@ fn get_prints_what_redis_has_of_an_entity() {
     assert_contains(&nothing.stderr, &said);
 }
 
+/// A run wants every view to be right; who asks for one wants that one.
+#[test]
+fn a_broken_view_does_not_matter_to_who_asks_for_another() {
+    let redis = RedisServer::start();
+    let setting = Setting::new("broken", 1, &redis);
+    setting.produce(&payments(0..6, 1));
+    let output = setting.windrow(&["run", "--until-caught-up"]).run_to_end(PATIENCE);
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+
+    let broken = "-- entity: card\n-- key: card_id\nSELECT card_id, amout FROM payments\n";
+    let setting = setting.view("broken", broken);
+    let get = ["get", "card", "card-0-1"];
+    for more in [&[][..], &["--view", "spending"][..]] {
+        let output = setting.windrow(&[&get[..], more].concat()).run_to_end(PATIENCE);
+        assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+        assert_eq!(line(&output.stdout, "payments_24h"), ["payments_24h", "2"]);
+        assert_contains(&output.stderr, &["`windrow check` says"]);
+    }
+    let preview = setting.windrow(&["preview", "spending", "--events", "payments=events.jsonl"]);
+    let output = preview.file("events.jsonl", "").run_to_end(PATIENCE);
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
+    for arguments in [&["preview", "broken", "--events", "payments=events.jsonl"][..], &["run"][..]] {
+        let output = setting.windrow(arguments).file("events.jsonl", "").run_to_end(PATIENCE);
+        assert_eq!(output.status.code(), Some(2), "{}", output.stderr);
+        assert_contains(&output.stderr, &["`amout`", "hint: did you mean `amount`?"]);
+    }
+}
+
 /// The rows of a printed table, each by the names of its columns.
 fn table(text: &str) -> Vec<Vec<(String, String)>> {
     let rows = text.lines().filter_map(|line| line.trim().strip_prefix('|')?.strip_suffix('|'));

@@ -93,7 +93,7 @@ fn collect(template: &Template, rows: &RecordBatch, hashes: &mut Hashes) {
 }
 
 /// A value as the contract writes it.
-fn text(column: &ArrayRef, row: usize) -> Option<String> {
+pub fn text(column: &ArrayRef, row: usize) -> Option<String> {
     if column.is_null(row) {
         return None;
     }

@@ -11,8 +11,9 @@ use windrow::pipeline::publication::Publication;
 use windrow::pipeline::worker::{Parts, Worker};
 use windrow::schema::writers::Writers;
 use windrow::sink::Sink;
-use windrow::sink::encode::{self, Encoder, KeyTemplate, WARMING};
+use windrow::sink::encode::{self, AS_OF, Encoder, KeyTemplate, WARMING};
 use windrow::sink::memory::{MemorySink, MemoryStore, Snapshot};
+use windrow::sink::rows::Changed;
 use windrow::source::{Assignment, Commit, Coverage, Past};
 use windrow::state::retained::LeadIn;
 use windrow::time::{EventTime, Span};
@@ -48,8 +49,12 @@ pub struct Run {
     sink: MemorySink,
 
     positions: BTreeMap<PartitionId, i64>,
+    /// By partition, the end of what another process may have published.
+    ends: BTreeMap<PartitionId, i64>,
     pub commits: Commits,
     pub rejected: BTreeMap<Reason, usize>,
+    /// What it gave out as rows, if it does.
+    pub changed: Vec<Changed>,
 }
 
 impl Run {
@@ -101,6 +106,12 @@ impl Run {
         self
     }
 
+    /// Gives out rows, and nothing to its store.
+    pub fn with_rows(mut self) -> Self {
+        self.worker = self.worker.with_rows();
+        self
+    }
+
     /// Another process over the same store, which knows no more than what was committed.
     pub fn restarted(&self, commits: Commits) -> Self {
         Self::resume(Arc::clone(&self.view), self.sink.store(), commits, self.reference_only)
@@ -114,9 +125,21 @@ impl Run {
             worker,
             sink: MemorySink::new(store),
             positions: BTreeMap::new(),
+            ends: BTreeMap::new(),
             commits,
             rejected: BTreeMap::new(),
+            changed: Vec::new(),
         };
+        run.assign(0..PARTITIONS);
+        run
+    }
+
+    /// The same, where any event of the log may have been published and not committed.
+    pub fn followed(&self, commits: Commits, log: &[Entry]) -> Self {
+        let mut run = self.restarted(commits);
+        for entry in log {
+            run.ends.insert(partition(entry.partition), entry.offset + 1);
+        }
         run.assign(0..PARTITIONS);
         run
     }
@@ -152,7 +175,7 @@ impl Run {
             read_from: commit.lead_in.offset,
             clock: commit.lead_in.clock,
             publish_from: commit.offset,
-            hold_until: commit.offset,
+            hold_until: self.ends.get(&partition).map_or(commit.offset, |end| commit.offset.max(*end)),
             end: i64::MAX,
             past: commit.coverage.past,
             committed_past: commit.coverage.past,
@@ -207,6 +230,8 @@ impl Run {
         let publication = self.worker.turn(frames, &silences, WALL).unwrap();
         let written = self.sink.write(&publication.writes).unwrap();
         assert_eq!(written.refused, 0);
+        let changed = publication.writes.rows.iter().flat_map(|rows| rows.changed());
+        self.changed.extend(changed.cloned());
         if written.store_changed {
             self.worker.distrust_store();
         }
@@ -241,6 +266,12 @@ impl Run {
         let hashes = self.sink.store().hashes().into_iter();
         let marked = hashes.filter(|(_, hash)| hash.fields.get(WARMING).is_some_and(|mark| mark == "true"));
         marked.filter_map(|(key, _)| key.split(':').nth(2).map(str::to_owned)).collect()
+    }
+
+    /// By hash, the time for which it was computed.
+    pub fn as_of(&self) -> BTreeMap<String, i64> {
+        let hashes = self.sink.store().hashes().into_iter();
+        hashes.map(|(key, hash)| (key, hash.fields[AS_OF].parse().unwrap())).collect()
     }
 
     /// Everything in the store but the fields that begin with `_`.

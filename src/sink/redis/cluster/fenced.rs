@@ -11,6 +11,7 @@
 //! while slots move and another takes its shards over.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{Cluster, REDIRECTIONS, slot};
 use crate::sink::fence::{Epoch, Shard};
@@ -46,15 +47,20 @@ struct Left {
 }
 
 impl Cluster {
-    /// Takes shards over, at every master.
+    /// Takes shards over, at every master, that the group gave so long `ago`;
+    /// returns those that another process was given since.
     pub(in crate::sink::redis) fn take_over(
         &mut self,
         fencing: &mut Fencing,
         shards: &[Shard],
-    ) -> Result<(), Failure> {
+        ago: Duration,
+    ) -> Result<Vec<Shard>, Failure> {
         let key = fencing.slot_key(None);
-        fencing.take_over(self.connection(key.as_bytes())?, shards)?;
-        (0..self.masters.len()).try_for_each(|master| self.raise(fencing, master, shards).map(|_| ()))
+        let others = fencing.take_over(self.connection(key.as_bytes())?, shards, ago)?;
+        for master in 0..self.masters.len() {
+            self.raise(fencing, master, shards)?;
+        }
+        Ok(others)
     }
 
     /// Looks at the fences of all shards, and at every copy that was set.

@@ -128,7 +128,7 @@ fn check(aggregate: &Arc<AggregateFunctionExpr>, make: impl Fn(&[Option<usize>])
             kernel.keep(&all);
             kernel.resize(ROWS);
         }
-        let result = kernel.evaluate(&all).unwrap();
+        let result = kernel.evaluate(0, &all).unwrap();
         assert_eq!(result.data_type(), aggregate.field().data_type());
         let mut expected = built_in(aggregate, &[]);
         for tile in &tiles {
@@ -249,7 +249,7 @@ fn lists_are_in_order() {
     let values = StringArray::from(vec![Some("c"), None, Some("a"), Some("c"), Some("b")]);
     let values: ArrayRef = Arc::new(values);
     kernel.update(&[values], None, &[1; 5]).unwrap();
-    let lists = kernel.evaluate(&[0, 1]).unwrap();
+    let lists = kernel.evaluate(0, &[0, 1]).unwrap();
     let expected = StringArray::from(vec![Some("a"), Some("b"), Some("c"), None]);
     assert!(lists.is_null(0));
     assert_eq!(lists.as_list::<i32>().value(1).as_string::<i32>(), &expected);
@@ -337,7 +337,7 @@ fn values_that_no_row_has_are_forgotten() {
     kernel.keep(&[0, 2]);
     assert_eq!(kernel.dictionary.len(), 40);
     assert!(kernel.bytes() < before);
-    let left = kernel.evaluate(&[1]).unwrap();
+    let left = kernel.evaluate(0, &[1]).unwrap();
     assert_eq!(&left.as_list::<i32>().value(0), &texts(50..90));
     kernel.clear(&[0, 1]);
     assert_eq!(kernel.dictionary.len(), 0);
@@ -352,7 +352,7 @@ fn what_a_dictionary_array_does_not_use_is_not_kept() {
     let mask = BooleanArray::from(vec![true, false, true, true, true]);
     let keyed: ArrayRef = Arc::new(keyed);
     kernel.update(&[keyed], Some(&mask), &[1; 5]).unwrap();
-    let counts = kernel.evaluate(&[0, 1]).unwrap();
+    let counts = kernel.evaluate(0, &[0, 1]).unwrap();
     assert_eq!(counts.as_primitive::<Int64Type>().values().to_vec(), [0, 2]);
     assert_eq!(kernel.dictionary.len(), 2);
 }

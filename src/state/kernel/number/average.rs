@@ -47,7 +47,7 @@ impl Kernel for Averages {
     }
 
     fn resize(&mut self, rows: usize) {
-        self.states.resize(rows, State::default());
+        super::super::grow(&mut self.states, rows, State::default());
     }
 
     fn keep(&mut self, rows: &[Row]) {
@@ -80,7 +80,7 @@ impl Kernel for Averages {
         Ok(())
     }
 
-    fn evaluate(&self, rows: &[Row]) -> Result<ArrayRef> {
+    fn evaluate(&self, _: usize, rows: &[Row]) -> Result<ArrayRef> {
         let averages: Vec<f64> = self.gather(rows).map(State::average).collect();
         let some = |index: usize| self.states[rows[index] as usize].count > 0;
         let some = BooleanBuffer::collect_bool(rows.len(), some);

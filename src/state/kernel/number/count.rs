@@ -27,7 +27,7 @@ impl Kernel for Counts {
     }
 
     fn resize(&mut self, rows: usize) {
-        self.counts.resize(rows, 0);
+        super::super::grow(&mut self.counts, rows, 0);
     }
 
     fn keep(&mut self, rows: &[Row]) {
@@ -70,12 +70,12 @@ impl Kernel for Counts {
         Ok(())
     }
 
-    fn evaluate(&self, rows: &[Row]) -> Result<ArrayRef> {
+    fn evaluate(&self, _: usize, rows: &[Row]) -> Result<ArrayRef> {
         Ok(Arc::new(Int64Array::from(self.gather(rows))))
     }
 
     fn save(&self, rows: &[Row]) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.evaluate(rows)?])
+        Ok(vec![self.evaluate(0, rows)?])
     }
 
     fn load(&mut self, rows: &[Row], states: &[ArrayRef]) -> Result<()> {

@@ -38,7 +38,7 @@ impl Kernel for Flags {
     }
 
     fn resize(&mut self, rows: usize) {
-        self.states.resize(rows, None);
+        super::super::grow(&mut self.states, rows, None);
     }
 
     fn keep(&mut self, rows: &[Row]) {
@@ -77,13 +77,13 @@ impl Kernel for Flags {
         Ok(())
     }
 
-    fn evaluate(&self, rows: &[Row]) -> Result<ArrayRef> {
+    fn evaluate(&self, _: usize, rows: &[Row]) -> Result<ArrayRef> {
         let values: BooleanArray = rows.iter().map(|row| self.states[*row as usize]).collect();
         Ok(Arc::new(values))
     }
 
     fn save(&self, rows: &[Row]) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.evaluate(rows)?])
+        Ok(vec![self.evaluate(0, rows)?])
     }
 
     fn load(&mut self, rows: &[Row], states: &[ArrayRef]) -> Result<()> {

@@ -197,8 +197,8 @@ impl<N: ArrowNativeTypeOp, F: Fold<N>> Kernel for Folded<N, F> {
     }
 
     fn resize(&mut self, rows: usize) {
-        self.values.resize(rows, F::START);
-        self.seen.resize(rows, false);
+        super::super::grow(&mut self.values, rows, F::START);
+        super::super::grow(&mut self.seen, rows, false);
     }
 
     fn keep(&mut self, rows: &[Row]) {
@@ -237,7 +237,7 @@ impl<N: ArrowNativeTypeOp, F: Fold<N>> Kernel for Folded<N, F> {
         Ok(())
     }
 
-    fn evaluate(&self, rows: &[Row]) -> Result<ArrayRef> {
+    fn evaluate(&self, _: usize, rows: &[Row]) -> Result<ArrayRef> {
         let values = rows.iter().map(|row| self.values[*row as usize]).collect();
         let seen = BooleanBuffer::collect_bool(rows.len(), |index| self.seen[rows[index] as usize]);
         let nulls = Some(NullBuffer::new(seen)).filter(|nulls| nulls.null_count() > 0);
@@ -245,7 +245,7 @@ impl<N: ArrowNativeTypeOp, F: Fold<N>> Kernel for Folded<N, F> {
     }
 
     fn save(&self, rows: &[Row]) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.evaluate(rows)?])
+        Ok(vec![self.evaluate(0, rows)?])
     }
 
     fn load(&mut self, rows: &[Row], states: &[ArrayRef]) -> Result<()> {

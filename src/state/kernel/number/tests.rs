@@ -234,7 +234,7 @@ pub fn check(
 fn compare(kernel: &dyn Kernel, reference: &Reference) {
     let mut rows: Vec<Row> = (0..Row::try_from(reference.rows.len()).unwrap()).rev().collect();
     rows.push(rows[1]);
-    let given = kernel.evaluate(&rows).unwrap();
+    let given = kernel.evaluate(0, &rows).unwrap();
     let expected: Vec<ArrayRef> = rows.iter().map(|row| reference.evaluate(*row)).collect();
     let expected: Vec<&dyn Array> = expected.iter().map(|array| array.as_ref()).collect();
     let expected = concat(&expected).unwrap();

@@ -35,7 +35,7 @@ pub fn is_key(data_type: &DataType) -> bool {
 }
 
 /// How one key is ordered.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Direction {
     /// The greatest first.
     pub descending: bool,

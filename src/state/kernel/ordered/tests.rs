@@ -2,10 +2,11 @@
 //! kept and saved at random.
 
 use arrow::array::{
-    Float64Array, Int32Array, Int64Array, StringViewArray, TimestampMicrosecondArray, UInt32Array,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, StringViewArray,
+    TimestampMicrosecondArray, UInt32Array, UInt64Array,
 };
 use arrow::compute::{SortColumn, SortOptions, cast, lexsort_to_indices, take};
-use arrow::datatypes::{Field, Schema, TimeUnit};
+use arrow::datatypes::{Field, Int64Type, Schema, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use datafusion::functions_aggregate::first_last::{first_value_udaf, last_value_udaf};
 use datafusion::functions_aggregate::nth_value::nth_value_udaf;
@@ -14,7 +15,9 @@ use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::{col, lit};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 
+use super::values::Places;
 use super::*;
+use crate::state::kernel::{Mode, Pair, Row};
 
 const EVENTS: usize = 240;
 const ROWS: usize = 6;
@@ -117,18 +120,29 @@ pub fn check(
     events: &RecordBatch,
     kernel: impl Fn() -> Box<dyn Kernel>,
 ) {
+    check_together(&[aggregate], events, kernel);
+}
+
+/// The same for kernels of several aggregates that have the same order.
+#[track_caller]
+fn check_together(
+    aggregates: &[&Arc<AggregateFunctionExpr>],
+    events: &RecordBatch,
+    kernel: impl Fn() -> Box<dyn Kernel>,
+) {
     let fresh = || {
         let mut kernel = kernel();
         kernel.resize(ROWS);
         kernel
     };
-    let order = aggregate.order_bys().iter().map(|sort| Arc::clone(&sort.expr));
-    let arguments: Vec<ArrayRef> = aggregate
-        .expressions()
-        .into_iter()
-        .chain(order)
-        .map(|expr| expr.evaluate(events).unwrap().into_array(EVENTS).unwrap())
+    let column = |expr: Arc<dyn PhysicalExpr>| expr.evaluate(events).unwrap().into_array(EVENTS).unwrap();
+    let order: Vec<ArrayRef> =
+        aggregates[0].order_bys().iter().map(|sort| column(Arc::clone(&sort.expr))).collect();
+    let of_each: Vec<Vec<ArrayRef>> = aggregates
+        .iter()
+        .map(|aggregate| aggregate.expressions().into_iter().map(column).collect())
         .collect();
+    let arguments: Vec<ArrayRef> = of_each.iter().flatten().chain(&order).cloned().collect();
     let all: Vec<Row> = (0..Row::try_from(ROWS).unwrap()).collect();
     let mut numbers = Numbers(42);
     let mut kernel = fresh();
@@ -183,12 +197,16 @@ pub fn check(
                 kernel.load(&all, &states).unwrap();
             }
         }
-        let values = kernel.evaluate(&all).unwrap();
-        assert_eq!(values.len(), ROWS);
-        for (row, seen) in model.iter().enumerate() {
-            let value = ScalarValue::try_from_array(&values, row).unwrap();
-            let expected = expected(aggregate, &arguments, seen);
-            assert!(same(&value, &expected), "step {step}, row {row}: {value:?}, not {expected:?}");
+        for (output, (aggregate, own)) in aggregates.iter().zip(&of_each).enumerate() {
+            let values = kernel.evaluate(output, &all).unwrap();
+            assert_eq!(values.len(), ROWS);
+            let own = [own.as_slice(), order.as_slice()].concat();
+            for (row, seen) in model.iter().enumerate() {
+                let value = ScalarValue::try_from_array(&values, row).unwrap();
+                let expected = expected(aggregate, &own, seen);
+                let place = format!("step {step}, output {output}, row {row}");
+                assert!(same(&value, &expected), "{place}: {value:?}, not {expected:?}");
+            }
         }
     }
     assert!(kernel.bytes() > 0);
@@ -228,10 +246,10 @@ fn same(one: &ScalarValue, other: &ScalarValue) -> bool {
 
 #[track_caller]
 fn check_ordered(aggregate: &Arc<AggregateFunctionExpr>, events: &RecordBatch) {
-    let made = kernel(aggregate).expect("a kernel of ordered entries");
+    let made = kernel(&[aggregate]).expect("a kernel of ordered entries");
     assert_eq!(made.mode(), Mode::Stack);
-    assert_eq!(made.evaluate(&[]).unwrap().data_type(), aggregate.field().data_type());
-    check(aggregate, events, || kernel(aggregate).unwrap());
+    assert_eq!(made.evaluate(0, &[]).unwrap().data_type(), aggregate.field().data_type());
+    check(aggregate, events, || kernel(&[aggregate]).unwrap());
 }
 
 fn check_types(order: &[(&str, SortOptions)], data_type: &DataType) {
@@ -282,17 +300,102 @@ fn keys_in_any_direction() {
     }
 }
 
+/// The opposite.
+const DESCENDING: SortOptions = SortOptions { descending: true, nulls_first: true };
+
+#[test]
+fn functions_that_share_their_entries() {
+    for data_type in [DataType::Boolean, DataType::Decimal256(50, 2), DataType::Utf8] {
+        let events = events(&data_type);
+        let order = [("t", ASCENDING), ("o", ASCENDING)];
+        // Values with NULLs in different events, without any, and the keys themselves.
+        let mut kept: Vec<Arc<AggregateFunctionExpr>> = ["x", "s", "f", "p", "t", "u"]
+            .map(|value| aggregate(last_value_udaf(), &events, &[value], None, &order, false))
+            .into();
+        kept.push(aggregate(nth_value_udaf(), &events, &["i"], Some(lit(-1_i64)), &order, false));
+        // The first in the opposite order.
+        let opposite = [("t", DESCENDING), ("o", DESCENDING)];
+        kept.push(aggregate(first_value_udaf(), &events, &["g"], None, &opposite, false));
+        let kept: Vec<&Arc<AggregateFunctionExpr>> = kept.iter().collect();
+        for (count, another) in kept.iter().enumerate().skip(1) {
+            assert!(fits(&kept[..count], another), "{count} of {data_type}");
+        }
+        check_together(&kept, &events, || kernel(&kept).unwrap());
+    }
+}
+
+#[test]
+fn functions_that_do_not() {
+    let events = events(&DataType::Int64);
+    let order = [("t", ASCENDING), ("o", ASCENDING)];
+    let last = |value: &str, order: &[(&str, SortOptions)], ignore_nulls: bool| {
+        aggregate(last_value_udaf(), &events, &[value], None, order, ignore_nulls)
+    };
+    let nth = |nth: i64| aggregate(nth_value_udaf(), &events, &["x"], Some(lit(nth)), &order, false);
+    let kept = last("x", &order, false);
+    let others = [
+        aggregate(first_value_udaf(), &events, &["s"], None, &order, false),
+        // Which entry counts depends on the value.
+        last("s", &order, true),
+        last("s", &[("o", ASCENDING)], false),
+        last("s", &[("o", ASCENDING), ("t", ASCENDING)], false),
+        last("s", &[("t", DESCENDING), ("o", ASCENDING)], false),
+        last("s", &[("t", SortOptions { nulls_first: true, ..ASCENDING }), ("o", ASCENDING)], false),
+        last("s", &[], false),
+        nth(1),
+        nth(-2),
+    ];
+    for other in &others {
+        assert!(!fits(&[&kept], other), "{:?}", other.order_bys());
+        assert!(!fits(&[other], &kept), "{:?}", other.order_bys());
+        assert!(kernel(&[&kept, other]).is_none());
+    }
+    assert!(!fits(&[&last("x", &order, true)], &last("s", &order, true)));
+    assert!(!fits(&[&nth(2)], &nth(2)));
+    // What no kernel of this module keeps, none keeps together.
+    let many = [("o", ASCENDING), ("i", ASCENDING), ("u", ASCENDING), ("p", ASCENDING)];
+    for order in [&many[..0], &many[..]] {
+        assert!(!fits(&[&last("x", order, false)], &last("s", order, false)));
+        assert!(kernel(&[&last("x", order, false)]).is_none());
+    }
+    // One mark a value.
+    assert!(fits(&[&kept; MOST_VALUES - 1], &kept));
+    assert!(!fits(&[&kept; MOST_VALUES], &kept));
+    assert!(kernel(&[&kept; MOST_VALUES]).is_some());
+}
+
+#[test]
+fn a_pair_may_read_what_another_wrote() {
+    let events = events(&DataType::Int64);
+    let order = [("o", ASCENDING)];
+    let last = |value: &str| aggregate(last_value_udaf(), &events, &[value], None, &order, false);
+    let (one, other) = (last("o"), last("p"));
+    let mut kernel = kernel(&[&one, &other]).unwrap();
+    // More than are decided at a time: the latest event goes from row to row.
+    let count = 3000;
+    kernel.resize(count + 1);
+    let arguments = ["o", "p", "o"].map(|name| Arc::clone(events.column_by_name(name).unwrap()));
+    kernel.update(&arguments, None, &[1; EVENTS]).unwrap();
+    let of_first = [kernel.evaluate(0, &[1]).unwrap(), kernel.evaluate(1, &[1]).unwrap()];
+    assert_eq!(of_first[0].as_primitive::<Int64Type>().value(0), 239);
+    let rows = 1..Row::try_from(count).unwrap();
+    let pairs: Vec<Pair> = rows.map(|from| Pair { into: from + 1, from }).collect();
+    kernel.merge(&pairs).unwrap();
+    let last = Row::try_from(count).unwrap();
+    assert_eq!([kernel.evaluate(0, &[last]).unwrap(), kernel.evaluate(1, &[last]).unwrap()], of_first);
+}
+
 #[test]
 fn what_is_left_to_others() {
     let events = events(&DataType::Int64);
     let last = |order: &[(&str, SortOptions)]| {
-        kernel(&aggregate(last_value_udaf(), &events, &["x"], None, order, false))
+        kernel(&[&aggregate(last_value_udaf(), &events, &["x"], None, order, false)])
     };
     assert!(last(&[]).is_none());
     assert!(last(&[("s", ASCENDING), ("o", ASCENDING)]).is_none());
     assert!(last(&[("o", ASCENDING)]).is_some());
     let nth = |nth: i64| {
-        kernel(&aggregate(nth_value_udaf(), &events, &["x"], Some(lit(nth)), &[("o", ASCENDING)], false))
+        kernel(&[&aggregate(nth_value_udaf(), &events, &["x"], Some(lit(nth)), &[("o", ASCENDING)], false)])
     };
     assert!(nth(0).is_none());
     assert!(nth(9).is_none());

@@ -156,7 +156,7 @@ impl Values for Texts {
     }
 
     fn resize(&mut self, entries: usize) {
-        self.heads.resize(entries, [0; 16]);
+        super::super::grow(&mut self.heads, entries, [0; 16]);
     }
 
     fn set(&mut self, at: usize, column: &Column, index: usize) {

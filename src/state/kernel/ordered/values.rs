@@ -7,8 +7,8 @@ use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowNativeType, DataType};
 use datafusion::common::Result;
 
-use super::{Row, foreign};
-use crate::state::kernel::plain;
+use super::foreign;
+use crate::state::kernel::{Row, plain};
 
 /// One entry of each of some rows.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +67,88 @@ pub trait Values: fmt::Debug + Send + 'static {
     fn bytes(&self) -> usize;
 }
 
+/// [`Values`] of which each row has one, of whatever type: told of lists of rows, so that the type is
+/// asked for once a list.
+pub trait OneEach: fmt::Debug + Send {
+    /// Makes room for this many rows.
+    fn make_room(&mut self, rows: usize);
+
+    /// Keeps these rows alone, in this order, each once.
+    fn keep_rows(&mut self, rows: &[Row]);
+
+    /// The values of these rows are not needed any more.
+    fn forget_rows(&mut self, rows: &[Row]);
+
+    /// Sets rows, one after the other, to the value at an index of a column.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    fn set_rows(&mut self, column: &ArrayRef, rows: &[(Row, usize)]) -> Result<()>;
+
+    /// Sets rows, one after the other, to the value of another row.
+    fn copy_rows(&mut self, rows: &[(Row, usize)]);
+
+    /// Values as a column.
+    ///
+    /// # Errors
+    /// When they do not fit one.
+    fn column(&self, places: Places<'_>, nulls: Option<NullBuffer>) -> Result<ArrayRef>;
+
+    /// In bytes.
+    fn capacity(&self) -> usize;
+}
+
+impl<V: Values> OneEach for V {
+    fn make_room(&mut self, rows: usize) {
+        self.resize(rows);
+    }
+
+    fn keep_rows(&mut self, rows: &[Row]) {
+        self.keep(rows.len(), rows.iter().map(|row| *row as usize));
+    }
+
+    fn forget_rows(&mut self, rows: &[Row]) {
+        for row in rows {
+            self.forget(*row as usize);
+        }
+    }
+
+    fn set_rows(&mut self, column: &ArrayRef, rows: &[(Row, usize)]) -> Result<()> {
+        let values = self.open(column)?;
+        match column.nulls() {
+            None => {
+                for (row, index) in rows {
+                    self.set(*row as usize, &values, *index);
+                }
+            }
+            Some(nulls) => {
+                for (row, index) in rows {
+                    if nulls.is_valid(*index) {
+                        self.set(*row as usize, &values, *index);
+                    } else {
+                        self.forget(*row as usize);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_rows(&mut self, rows: &[(Row, usize)]) {
+        for (row, from) in rows {
+            self.copy(*row as usize, *from);
+        }
+    }
+
+    fn column(&self, places: Places<'_>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+        self.array(places, nulls)
+    }
+
+    fn capacity(&self) -> usize {
+        self.bytes()
+    }
+}
+
 /// Values of a primitive type, or truths, a byte each: nothing is computed with them, so that only
 /// their width matters.
 #[derive(Debug)]
@@ -93,7 +175,7 @@ impl<T: ArrowNativeType> Values for Bits<T> {
     }
 
     fn resize(&mut self, entries: usize) {
-        self.values.resize(entries, T::default());
+        super::super::grow(&mut self.values, entries, T::default());
     }
 
     #[inline]
