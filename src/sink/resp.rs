@@ -84,27 +84,21 @@ impl<'a> Iterator for Commands<'a> {
     type Item = Result<Vec<&'a [u8]>, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut parts = Vec::new();
-        self.read_into(&mut parts).map(|read| read.map(|()| parts))
+        if self.at >= self.bytes.len() {
+            return None;
+        }
+        let command = self.command();
+        if command.is_err() {
+            self.at = self.bytes.len();
+        }
+        Some(command)
     }
 }
 
 impl<'a> Commands<'a> {
-    /// The next one's parts instead of what `parts` has.
-    pub fn read_into(&mut self, parts: &mut Vec<&'a [u8]>) -> Option<Result<(), Malformed>> {
-        if self.at >= self.bytes.len() {
-            return None;
-        }
-        parts.clear();
-        let read = self.command(parts);
-        if read.is_err() {
-            self.at = self.bytes.len();
-        }
-        Some(read)
-    }
-
-    fn command(&mut self, parts: &mut Vec<&'a [u8]>) -> Result<(), Malformed> {
+    fn command(&mut self) -> Result<Vec<&'a [u8]>, Malformed> {
         let len = self.header(b'*')?;
+        let mut parts = Vec::new();
         for _ in 0..len {
             let len = self.header(b'$')?;
             let malformed = Malformed { at: self.at };
@@ -116,7 +110,7 @@ impl<'a> Commands<'a> {
             self.at = end + 2;
             parts.push(text);
         }
-        Ok(())
+        Ok(parts)
     }
 
     fn header(&mut self, kind: u8) -> Result<usize, Malformed> {
