@@ -193,7 +193,7 @@ impl History {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use arrow::array::{Array, AsArray, Int64Array, StringArray};
@@ -211,7 +211,8 @@ mod tests {
         RecordBatch::try_new(Arc::new(schema), vec![Arc::new(ids), Arc::new(counts)]).unwrap()
     }
 
-    fn encoder() -> Encoder {
+    /// Of a view whose first column is its key.
+    pub(in crate::sink) fn encoder(schema: &Schema) -> Encoder {
         let options = Options {
             template: KeyTemplate::default(),
             entity: "card".to_owned(),
@@ -220,7 +221,7 @@ mod tests {
             ttl: Duration::from_secs(60),
             null_text: None,
         };
-        Encoder::try_new(&options, &cards(&[]).schema()).unwrap()
+        Encoder::try_new(&options, schema).unwrap()
     }
 
     fn told(table: &RecordBatch) -> Vec<(String, Option<i64>)> {
@@ -232,7 +233,8 @@ mod tests {
 
     #[test]
     fn rows_are_noted_instead_of_commands() {
-        let (encoder, rows) = (encoder(), cards(&[(Some("a"), 1), (None, 2), (Some("c"), 3)]));
+        let (encoder, rows) =
+            (encoder(&cards(&[]).schema()), cards(&[(Some("a"), 1), (None, 2), (Some("c"), 3)]));
         let mut writes = Writes { rows: Some(Rows::default()), ..Writes::default() };
         let mut bound = encoder.bind(&rows).unwrap();
         for row in 0..3 {

@@ -4,8 +4,8 @@ use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMillisecondType};
 
-use super::super::encode::{Encoder, KeyTemplate, Nulls, Options};
-use super::super::rows::Rows;
+use super::super::encode::{Encoder, Nulls};
+use super::super::rows::{self, Rows};
 use super::*;
 
 fn cards(rows: &[(&str, i64)]) -> RecordBatch {
@@ -17,15 +17,7 @@ fn cards(rows: &[(&str, i64)]) -> RecordBatch {
 }
 
 fn encoder() -> Encoder {
-    let options = Options {
-        template: KeyTemplate::default(),
-        entity: "card".to_owned(),
-        view: "txn".to_owned(),
-        key_columns: vec![0],
-        ttl: Duration::from_secs(60),
-        null_text: None,
-    };
-    Encoder::try_new(&options, &cards(&[]).schema()).unwrap()
+    rows::tests::encoder(&cards(&[]).schema())
 }
 
 /// What a turn found out: these rows changed, and these cards have none any more.
