@@ -34,7 +34,10 @@ pub struct Courses {
 
 impl Courses {
     /// None yet; each will be saved this often.
-    pub const fn new(interval: Duration) -> Self {
+    pub fn new(interval: Duration) -> Self {
+        /// Nothing runs for longer; sums and products of it stay in range.
+        const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+        let interval = interval.min(LONGEST);
         Self { interval, courses: BTreeMap::new(), busy: None, void: false }
     }
 
@@ -42,7 +45,7 @@ impl Courses {
     pub fn begin(&mut self, now: Instant, partition: PartitionId, place: usize, of: usize) {
         self.void |= self.busy == Some(partition);
         let share = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let due = now + self.interval * share(place + 1) / share(of.max(1));
+        let due = now + self.interval / share(of.max(1)) * share(place + 1);
         self.courses.insert(partition, Course { due, position: None, chain: Vec::new(), whole: true });
     }
 

@@ -48,6 +48,8 @@ pub enum Event {
     Acknowledged {
         /// Whose.
         worker: usize,
+        /// How often partitions had been given when its turn was ordered.
+        giving: u64,
         /// What may be committed.
         commits: Vec<Commit>,
         /// The store is another than before.
@@ -98,6 +100,8 @@ pub(super) enum Order {
         to: Sender<Snapshot>,
     },
     Turn {
+        /// How often partitions had been given.
+        giving: u64,
         frames: Vec<FrameBatch>,
         silences: Vec<(PartitionId, Silence)>,
         wall: EventTime,
@@ -177,7 +181,7 @@ fn work(
     events: &Sender<Event>,
     reusable: &Receiver<Writes>,
 ) {
-    let mut last_commits = Vec::new();
+    let (mut last_commits, mut last_giving) = (Vec::new(), 0);
     for order in orders {
         match order {
             Order::Assign(assignments) => {
@@ -202,9 +206,9 @@ fn work(
             Order::Revoke(partitions) => worker.revoke(&partitions),
             Order::Distrust => worker.distrust_store(),
             Order::Gap { partition, offset } => worker.note_gap(partition, offset),
-            Order::Turn { frames, silences, wall } => {
+            Order::Turn { giving, frames, silences, wall } => {
                 reusable.try_iter().for_each(|writes| worker.reuse(writes));
-                let publication = match worker.turn(frames, &silences, wall) {
+                let mut publication = match worker.turn(frames, &silences, wall) {
                     Ok(publication) => publication,
                     Err(error) => {
                         // Nobody listens only when the run is over.
@@ -212,6 +216,11 @@ fn work(
                         return;
                     }
                 };
+                // What was acknowledged before partitions were given again does not count for them.
+                if std::mem::replace(&mut last_giving, giving) != giving {
+                    last_commits.clear();
+                }
+                publication.giving = giving;
                 let publishes = publication.publishes(&last_commits);
                 last_commits.clone_from(&publication.commits);
                 let report = Box::new(publication.report());

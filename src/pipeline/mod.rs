@@ -251,6 +251,7 @@ impl Pipeline {
     fn assign(&mut self, source: &mut dyn Source, assignments: &[Assignment]) -> Result<(), Error> {
         let (assignments, given) = self.restore(source, assignments)?;
         self.assigned_once = true;
+        self.positions.give();
         for assignment in &assignments {
             tracing::info!(
                 topic = self.shared.streams.get(assignment.partition.stream).topic,
@@ -341,7 +342,7 @@ impl Pipeline {
             let frames = self.inbox.take(|partition| worker_of(partition, workers) == index);
             let own = silences.iter().filter(|(id, _)| worker_of(*id, workers) == index).copied().collect();
             let has_events = !frames.is_empty();
-            let order = Order::Turn { frames, silences: own, wall };
+            let order = Order::Turn { giving: self.positions.giving(), frames, silences: own, wall };
             let pair = &mut self.pairs[index];
             (pair.has_events, pair.is_told) = (has_events, false);
             pair.computing = pair.orders.send(order).is_ok();
@@ -380,13 +381,14 @@ impl Pipeline {
                 self.report(worker, &report);
                 Ok(false)
             }
-            Event::Acknowledged { worker, commits, store_changed } => {
+            Event::Acknowledged { worker, giving, commits, store_changed } => {
                 self.pairs[worker].publishing -= 1;
                 for commit in commits {
-                    if let Some(state) = self.partitions.get_mut(&commit.partition) {
+                    if let Some(state) = self.partitions.get_mut(&commit.partition)
+                        && self.positions.acknowledge(commit, giving)
+                    {
                         state.acknowledged = state.acknowledged.max(commit.offset);
                         self.progress.advance(commit.partition, commit.offset);
-                        self.positions.acknowledge(commit);
                     }
                 }
                 if store_changed {

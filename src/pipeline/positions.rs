@@ -8,17 +8,29 @@ use crate::source::Commit;
 /// The positions of the partitions that this process has.
 #[derive(Debug, Default)]
 pub struct Positions {
-    /// Where publishing began.
-    begun: BTreeMap<PartitionId, i64>,
+    /// How often partitions were given.
+    giving: u64,
+    /// At which giving, and where publishing began.
+    begun: BTreeMap<PartitionId, (u64, i64)>,
     published: BTreeMap<PartitionId, Commit>,
     committed: BTreeMap<PartitionId, Commit>,
 }
 
 impl Positions {
+    /// Partitions are given; those that [`Self::begin`] from here on.
+    pub const fn give(&mut self) {
+        self.giving += 1;
+    }
+
+    /// How often partitions were given: turns are ordered with it, and what becomes of them tells it.
+    pub const fn giving(&self) -> u64 {
+        self.giving
+    }
+
     /// A partition was given, or begins anew: what is known of it is forgotten.
     pub fn begin(&mut self, partition: PartitionId, publish_from: i64) {
         self.forget(partition);
-        self.begun.insert(partition, publish_from);
+        self.begun.insert(partition, (self.giving, publish_from));
     }
 
     /// A partition was given up.
@@ -28,14 +40,17 @@ impl Positions {
         self.committed.remove(&partition);
     }
 
-    /// Everything before a position is safe. What comes late, from before the
-    /// partition was given away and back, never takes the group's offset back.
-    pub fn acknowledge(&mut self, commit: Commit) {
+    /// Everything before a position is safe; whether that counts. What was ordered before the
+    /// partition was given says nothing: what it wrote is read again, or of a log that is no more.
+    pub fn acknowledge(&mut self, commit: Commit, giving: u64) -> bool {
         let published = self.published.get(&commit.partition).map(|known| known.offset);
-        let least = published.or_else(|| self.begun.get(&commit.partition).copied());
-        if least.is_some_and(|least| commit.offset >= least) {
+        let counts = self.begun.get(&commit.partition).is_some_and(|(given, publish_from)| {
+            giving >= *given && commit.offset >= published.unwrap_or(*publish_from)
+        });
+        if counts {
             self.published.insert(commit.partition, commit);
         }
+        counts
     }
 
     /// What is to be committed: what is not, or else `all`.
@@ -83,10 +98,10 @@ mod tests {
     #[test]
     fn what_is_published_is_committed_once_and_again_when_in_doubt() {
         let mut positions = Positions::default();
-        positions.acknowledge(commit(9));
+        assert!(!positions.acknowledge(commit(9), 0));
         check(&positions, true, &[]);
         positions.begin(PARTITION, 5);
-        positions.acknowledge(commit(7));
+        assert!(positions.acknowledge(commit(7), 0));
         check(&positions, false, &[7]);
         positions.note_committed(&positions.due(false));
         check(&positions, false, &[]);
@@ -95,20 +110,27 @@ mod tests {
         check(&positions, false, &[7]);
     }
 
-    /// A store that did not answer answers after the partition was elsewhere.
+    /// A store that did not answer answers after the partition was elsewhere, or made anew.
     #[test]
-    fn what_is_late_takes_nothing_back() {
+    fn what_is_late_does_not_count() {
         let mut positions = Positions::default();
+        positions.give();
         positions.begin(PARTITION, 5);
-        positions.acknowledge(commit(7));
+        assert!(positions.acknowledge(commit(7), positions.giving()));
+        let before = positions.giving();
+        positions.give();
         positions.begin(PARTITION, 20);
-        positions.acknowledge(commit(9));
+        assert!(!positions.acknowledge(commit(9), before));
+        assert!(!positions.acknowledge(commit(25), before));
         check(&positions, true, &[]);
-        positions.acknowledge(commit(20));
-        positions.acknowledge(commit(12));
+        assert!(positions.acknowledge(commit(20), positions.giving()));
+        assert!(!positions.acknowledge(commit(12), positions.giving()));
         check(&positions, true, &[20]);
+        // Another partition is given: this one goes on.
+        positions.give();
+        assert!(positions.acknowledge(commit(22), positions.giving() - 1));
         positions.forget(PARTITION);
-        positions.acknowledge(commit(30));
+        assert!(!positions.acknowledge(commit(30), positions.giving()));
         check(&positions, true, &[]);
     }
 }

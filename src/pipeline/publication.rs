@@ -68,6 +68,8 @@ pub struct Publication {
     pub wall: EventTime,
     /// When the turn began.
     pub begun: Instant,
+    /// How often the process had been given partitions when the turn was ordered.
+    pub giving: u64,
     /// How long it took until all events were taken in.
     pub ingested_in: Duration,
     /// How long it took until this was complete.
@@ -100,6 +102,7 @@ impl Publication {
         Self {
             wall,
             begun: Instant::now(),
+            giving: 0,
             given_at: Instant::now(),
             ingested_in: Duration::ZERO,
             computed_in: Duration::ZERO,
@@ -156,6 +159,7 @@ impl Publication {
         Self {
             wall: self.wall,
             begun: self.begun,
+            giving: self.giving,
             given_at: self.given_at,
             ingested_in: self.ingested_in,
             computed_in: self.computed_in,

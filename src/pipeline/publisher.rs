@@ -68,6 +68,7 @@ impl Publisher {
                             self.count(&publication, &written);
                             Event::Acknowledged {
                                 worker: self.worker,
+                                giving: publication.giving,
                                 commits: publication.commits_without(self.taken_over.keys()),
                                 store_changed: written.store_changed,
                             }

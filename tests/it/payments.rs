@@ -368,6 +368,16 @@ schema = "payments.avsc"
         })
     }
 
+    /// Waits until a metric is there and has come down to a value.
+    #[track_caller]
+    pub fn eventually_at_most(&self, name_and_labels: &str, most: f64) {
+        eventually(PATIENCE, &format!("{name_and_labels} is {most} or less"), || {
+            let (_, text) = http_get(&self.metrics, "/metrics")?;
+            let found = sample(&text, name_and_labels).ok_or("it is not there")?;
+            if found <= most { Ok(()) } else { Err(found.to_string()) }
+        });
+    }
+
     /// Waits until `/readyz` answers with this status.
     #[track_caller]
     pub fn eventually_readyz(&self, status: u16) {

@@ -86,6 +86,7 @@ enum Stage {
 
 /// What the loop has not heard of yet.
 struct Acknowledged {
+    giving: u64,
     commits: Vec<Commit>,
     store_changed: bool,
 }
@@ -191,6 +192,7 @@ impl Process {
             self.reading.keys().map(|id| (*id, Silence::default())).collect();
         let mut publication = self.worker.turn(frames, &silences, outside.wall()).unwrap();
         publication.given_at = self.given_at;
+        publication.giving = self.positions.giving();
         self.waiting = publication.waiting;
         let publishes = publication.publishes(&self.last_commits);
         self.last_commits.clone_from(&publication.commits);
@@ -239,8 +241,7 @@ impl Process {
             let writes = part.as_ref().unwrap_or(&publication.writes);
             let foreign = outside.watch.foreign(self.name, writes);
             let Ok(written) = self.sink.write(writes) else { return false };
-            let (commits, fenced) = (&publication.commits, &written.taken_over);
-            outside.watch.written(self.name, writes, commits, fenced, &outside.store);
+            outside.watch.written(self.name, publication, writes, &written.taken_over, &outside.store);
             if written.fenced < foreign {
                 let detail = format!("process {}: {foreign} entries, {} fenced", self.name, written.fenced);
                 outside.watch.breach("another process' shard is not written", detail);
@@ -256,7 +257,7 @@ impl Process {
             outside.watch.acknowledged(commit.partition, commit.offset, outside.group.high(commit.partition));
         }
         let store_changed = std::mem::take(&mut self.store_changed);
-        self.heard.push_back(Acknowledged { commits, store_changed });
+        self.heard.push_back(Acknowledged { giving: publication.giving, commits, store_changed });
         self.queue.pop_front();
         self.stage = Stage::New;
         true
@@ -278,12 +279,10 @@ impl Process {
     /// The loop hears what was acknowledged, and commits it.
     pub fn hear(&mut self, outside: &mut Outside) {
         let mut acknowledged = false;
-        while let Some(Acknowledged { commits, store_changed }) = self.heard.pop_front() {
+        while let Some(Acknowledged { giving, commits, store_changed }) = self.heard.pop_front() {
             acknowledged = true;
             for commit in commits {
-                if self.reading.contains_key(&commit.partition) {
-                    self.positions.acknowledge(commit);
-                }
+                self.positions.acknowledge(commit, giving);
             }
             if store_changed {
                 self.worker.distrust_store();
@@ -327,9 +326,13 @@ impl Process {
     /// Partitions are given to it.
     pub fn assign(&mut self, outside: &mut Outside, ids: &[PartitionId]) {
         self.given_at = outside.now();
+        self.positions.give();
+        // What the last turn may commit does not count for what is given now.
+        self.last_commits.clear();
         let assignments = outside.group.begin(ids);
         for id in ids {
-            outside.watch.given(self.name, *id, outside.group.high(*id), outside.group.offset(*id));
+            let (high, committed) = (outside.group.high(*id), outside.group.offset(*id));
+            outside.watch.given(self.name, self.given_at, *id, high, committed);
         }
         let reads_again = |without: &Assignment| without.read_from < without.publish_from;
         let answers = !assignments.iter().any(reads_again) || self.drain(outside, false);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use windrow::frame::PartitionId;
+use windrow::pipeline::publication::Publication;
 use windrow::sink::Writes;
 use windrow::sink::encode::AS_OF;
 use windrow::sink::fence::Shard;
@@ -24,6 +25,7 @@ pub struct Breach {
 #[derive(Debug, Clone, Copy)]
 struct Given {
     process: usize,
+    at: Instant,
     /// The log's end then: up to there the process publishes nothing.
     high: i64,
     committed: i64,
@@ -61,18 +63,18 @@ impl Watch {
     }
 
     /// A process is given a partition.
-    pub fn given(&mut self, process: usize, id: PartitionId, high: i64, committed: Option<i64>) {
+    pub fn given(&mut self, process: usize, at: Instant, id: PartitionId, high: i64, committed: Option<i64>) {
         let committed = committed.unwrap_or(0);
-        self.given.entry(id).or_default().push(Given { process, high, committed });
+        self.given.entry(id).or_default().push(Given { process, at, high, committed });
         let is_left = |read: &Read| read.iter().any(|(of, offset)| *of == id && *offset > committed);
         let left = self.rows.iter().filter(|(_, read)| is_left(read)).map(|(key, _)| key.clone());
         self.left.extend(left);
     }
 
-    /// Who was given a partition after this process.
-    fn successor(&self, process: usize, id: PartitionId) -> Option<Given> {
+    /// Who was given a partition after this process, which writes as of a giving of its own.
+    fn successor(&self, process: usize, given_at: Instant, id: PartitionId) -> Option<Given> {
         let given = self.given.get(&id)?;
-        let last = given.iter().rposition(|given| given.process == process)?;
+        let last = given.iter().rposition(|given| given.process == process && given.at <= given_at)?;
         given.get(last + 1).copied()
     }
 
@@ -123,12 +125,12 @@ impl Watch {
         }
     }
 
-    /// Something was written, but for the shards that are fenced. `commits` say how far was read.
+    /// A publication was written, or a part of it, but for the shards that are fenced.
     pub fn written(
         &mut self,
         process: usize,
+        publication: &Publication,
         writes: &Writes,
-        commits: &[Commit],
         fenced: &[Shard],
         store: &MemoryStore,
     ) {
@@ -154,19 +156,27 @@ impl Watch {
                 self.owners.insert(shard, process);
             }
             let key = String::from_utf8_lossy(writes.key(*entry)).into_owned();
-            self.note(process, key, read(commits, shard), &now);
+            self.note(process, publication.given_at, key, read(&publication.commits, shard), &now);
         }
         self.as_of_ms = now;
     }
 
     /// Takes note of who wrote a hash, and from which events.
-    fn note(&mut self, process: usize, key: String, read: Read, now: &BTreeMap<String, i64>) {
+    fn note(
+        &mut self,
+        process: usize,
+        given_at: Instant,
+        key: String,
+        read: Read,
+        now: &BTreeMap<String, i64>,
+    ) {
         self.left.remove(&key);
         let Some(as_of_ms) = now.get(&key) else {
             self.rows.remove(&key);
             return;
         };
-        let next = |(id, offset): &(PartitionId, i64)| Some((*offset, self.successor(process, *id)?));
+        let next =
+            |(id, offset): &(PartitionId, i64)| Some((*offset, self.successor(process, given_at, *id)?));
         let successors: Vec<(i64, Given)> = read.iter().filter_map(next).collect();
         let is_ahead = successors.iter().any(|(offset, next)| *offset > next.high);
         let is_left = successors.iter().any(|(offset, next)| *offset > next.committed);

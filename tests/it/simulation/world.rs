@@ -50,6 +50,7 @@ pub struct World {
     template: &'static Template,
     view: Arc<FeatureView>,
     story: Story,
+    breaches_told: usize,
 
     pub(super) dice: Dice,
     pub(super) outside: Outside,
@@ -108,6 +109,7 @@ impl World {
             template,
             view,
             story,
+            breaches_told: 0,
             dice,
             outside,
             slots,
@@ -135,7 +137,12 @@ impl World {
         std::mem::take(&mut self.outside.watch.breaches)
     }
 
-    pub(super) fn tell(&self, what: &str) {
+    /// Tells what was done, after what was wrong with it.
+    pub(super) fn tell(&mut self, what: &str) {
+        for breach in &self.outside.watch.breaches[self.breaches_told..] {
+            self.story.tell(format!("    broken: {}: {}", breach.rule, breach.detail));
+        }
+        self.breaches_told = self.outside.watch.breaches.len();
         self.story.tell(format!("{:>3} {what}", self.step));
     }
 
@@ -270,6 +277,8 @@ impl World {
 
     /// Partitions are spread anew over the processes that the group can reach.
     pub(super) fn rebalance(&mut self, slow: bool) {
+        // No two of them are at one moment: members have to answer in between.
+        self.outside.passed_ms += 1;
         let members = self.members();
         let target = self.outside.group.spread(&members, self.shift);
         for slot in self.awake() {
