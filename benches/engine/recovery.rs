@@ -94,7 +94,7 @@ pub fn measure(arguments: &[String]) {
     let publication = turns.take(&mut worker, Vec::new(), false);
     let evaluated = begun.elapsed();
     assert_eq!(publication.views[0].entities, entities, "every card is there again");
-    let rewritten = publication.writes.entries.len();
+    let rewritten = turns.last_commands();
     drop(publication);
     let recovered = restored.read + restored.taken_in + evaluated;
     row(

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use windrow::frame::FrameBatch;
 use windrow::pipeline::publication::Publication;
 use windrow::pipeline::worker::Worker;
+use windrow::sink::Writes;
 
 use crate::shipped::{Recorder, WALL};
 
@@ -59,14 +60,19 @@ pub struct Turns {
     times: Vec<Duration>,
     events: usize,
     commands: usize,
+    /// Commands that are written: their room goes back, as a publisher gives it back.
+    written: Option<Writes>,
 }
 
 impl Turns {
-    /// Takes a turn and notes it, if it is to be `counted`.
+    /// Takes a turn and notes it, if it is to be `counted`. The publication's commands are taken out of it.
     pub fn take(&mut self, worker: &mut Worker, frames: Vec<FrameBatch>, counted: bool) -> Publication {
         let events: usize = frames.iter().map(FrameBatch::len).sum();
         let begun = Instant::now();
-        let publication = worker.turn(frames, &[], WALL).expect("no event can fail a turn");
+        if let Some(written) = self.written.take() {
+            worker.reuse(written);
+        }
+        let mut publication = worker.turn(frames, &[], WALL).expect("no event can fail a turn");
         let taken = begun.elapsed();
         assert!(publication.letters.is_empty(), "every event counts");
         if counted {
@@ -74,7 +80,13 @@ impl Turns {
             self.events += events;
             self.commands += publication.writes.entries.len();
         }
+        self.written = Some(std::mem::take(&mut publication.writes));
         publication
+    }
+
+    /// The commands of the last turn.
+    pub fn last_commands(&self) -> usize {
+        self.written.as_ref().map_or(0, |written| written.entries.len())
     }
 
     /// All events over all the time.

@@ -7,14 +7,13 @@ mod tests;
 mod touched;
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 
 use crate::sink::Writes;
 use crate::sink::encode::{Digest, Encoder, Error, Mark, Nulls};
-use crate::state::keys::Seed;
+use crate::state::map::Map;
 use crate::time::EventTime;
 
 /// What is known of one hash. There is one of these an entity: no field without need.
@@ -33,7 +32,7 @@ struct Hash {
 /// The hashes that one view's shard has written.
 #[derive(Debug, Default)]
 pub struct Published {
-    hashes: HashMap<Box<[u8]>, Hash, Seed>,
+    hashes: Map<Box<[u8]>, Hash>,
     comparison: u32,
     key_bytes: usize,
     /// When hashes were last looked through for those to be renewed.
@@ -248,6 +247,6 @@ impl Published {
 
     /// Bytes that this takes.
     pub fn bytes(&self) -> usize {
-        self.hashes.capacity() * (size_of::<(Box<[u8]>, Hash)>() + 1) + self.key_bytes
+        self.hashes.bytes() + self.key_bytes
     }
 }

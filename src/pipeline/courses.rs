@@ -18,6 +18,8 @@ struct Course {
     chain: Vec<Entry>,
     /// What changed since the last of them is not known.
     whole: bool,
+    /// It is about to be given up.
+    is_hurried: bool,
 }
 
 /// The partitions that this process saves.
@@ -46,13 +48,14 @@ impl Courses {
         self.void |= self.busy == Some(partition);
         let share = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let due = now + self.interval / share(of.max(1)) * share(place + 1);
-        self.courses.insert(partition, Course { due, position: None, chain: Vec::new(), whole: true });
+        let course = Course { due, position: None, chain: Vec::new(), whole: true, is_hurried: false };
+        self.courses.insert(partition, course);
     }
 
     /// A partition goes on from what was saved.
     pub fn resume(&mut self, partition: PartitionId, position: i64, chain: Vec<Entry>) {
         if let Some(course) = self.courses.get_mut(&partition) {
-            *course = Course { position: Some(position), chain, whole: false, due: course.due };
+            (course.position, course.chain, course.whole) = (Some(position), chain, false);
         }
     }
 
@@ -93,7 +96,9 @@ impl Courses {
         self.busy = None;
         let void = std::mem::take(&mut self.void);
         if let Some(course) = self.courses.get_mut(&partition).filter(|_| !void) {
-            *course = Course { due: now + self.interval, position: Some(position), chain, whole: false };
+            (course.position, course.chain, course.whole) = (Some(position), chain, false);
+            // What was on its way when it was hurried is not the last of it.
+            course.due = if course.is_hurried { now } else { now + self.interval };
         }
     }
 
@@ -107,11 +112,11 @@ impl Courses {
         }
     }
 
-    /// These are saved as soon as may be: they are about to be given up.
+    /// These are saved as soon as may be, until nothing is left to save: they are about to be given up.
     pub fn hurry(&mut self, now: Instant, partitions: &[PartitionId]) {
         for partition in partitions {
             if let Some(course) = self.courses.get_mut(partition) {
-                course.due = now;
+                (course.due, course.is_hurried) = (now, true);
             }
         }
     }
@@ -166,6 +171,22 @@ mod tests {
         courses.done(begun, partition(0), 5, Vec::new());
         assert_eq!(next(&courses, 30, &[(0, 5)]), None);
         assert_eq!(next(&courses, 30, &[(0, 6)]), Some((0, true)), "there is no whole one");
+    }
+
+    /// One that was on its way when it was to be given up does not have what was committed since.
+    #[test]
+    fn what_is_given_up_is_saved_to_its_end() {
+        let (now, mut courses) = (Instant::now(), Courses::new(INTERVAL));
+        courses.begin(now, partition(0), 0, 1);
+        courses.order(partition(0));
+        courses.hurry(now, &[partition(0)]);
+        courses.done(now, partition(0), 5, Vec::new());
+        let next = |courses: &Courses, offset| {
+            let found = courses.next(now, |_| true, &committed(&[(0, offset)]));
+            found.map(|(id, _)| id.partition)
+        };
+        assert_eq!(next(&courses, 5), None);
+        assert_eq!(next(&courses, 7), Some(0));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Keys of one or several columns and their numbers. A key that is given up
 //! leaves nothing behind; its number is used again.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
@@ -11,6 +10,8 @@ use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::utils::normalize_float_zero;
 
+use super::map::Map;
+
 /// The number of a key.
 pub type Slot = u32;
 
@@ -19,7 +20,7 @@ pub type Slot = u32;
 pub struct Keys {
     converter: RowConverter,
 
-    slots: HashMap<Arc<[u8]>, Slot, Seed>,
+    slots: Map<Arc<[u8]>, Slot>,
     keys: Vec<Option<Arc<[u8]>>>,
     free: Vec<Slot>,
     key_bytes: usize,
@@ -33,7 +34,7 @@ impl Keys {
     pub fn try_new<'a>(columns: impl IntoIterator<Item = &'a DataType>) -> Result<Self, ArrowError> {
         let fields = columns.into_iter().map(|column| SortField::new(column.clone()));
         let converter = RowConverter::new(fields.collect())?;
-        Ok(Self { converter, slots: HashMap::default(), keys: Vec::new(), free: Vec::new(), key_bytes: 0 })
+        Ok(Self { converter, slots: Map::default(), keys: Vec::new(), free: Vec::new(), key_bytes: 0 })
     }
 
     /// The numbers of keys; new ones get one.
@@ -87,10 +88,7 @@ impl Keys {
             self.key_bytes -= key.len();
             self.slots.remove(&key);
             self.free.push(slot);
-            // What was needed at a peak is given back.
-            if self.slots.capacity() > 8 * self.slots.len() + 4096 {
-                self.slots.shrink_to(2 * self.slots.len());
-            }
+            self.slots.shrink();
         }
     }
 
@@ -117,7 +115,7 @@ impl Keys {
     /// Bytes that this takes.
     pub fn bytes(&self) -> usize {
         const COUNTS: usize = 2 * size_of::<usize>();
-        self.slots.capacity() * (size_of::<(Arc<[u8]>, Slot)>() + 1)
+        self.slots.bytes()
             + self.keys.capacity() * size_of::<Option<Arc<[u8]>>>()
             + self.slots.len() * COUNTS
             + self.key_bytes

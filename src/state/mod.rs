@@ -4,6 +4,7 @@
 pub mod groups;
 pub mod kernel;
 pub mod keys;
+pub mod map;
 pub mod pane;
 pub mod retained;
 pub mod rows;

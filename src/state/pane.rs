@@ -21,7 +21,7 @@ use std::ops::Range;
 use arrow::array::{ArrayRef, BooleanArray};
 use datafusion::common::{HashMap, Result};
 
-use super::kernel::{Kernel, Mode, NOTHING, Pair, Row};
+use super::kernel::{AnyKernel, Kernels, Mode, NOTHING, Pair, Row};
 use cells::{Cells, Work};
 use index::Index;
 use rows::Rows;
@@ -68,9 +68,7 @@ impl Part {
 /// See the module.
 #[derive(Debug)]
 pub struct Pane {
-    kernels: Vec<Box<dyn Kernel>>,
-    /// The modes that they have, each once.
-    modes: Vec<Mode>,
+    kernels: Kernels,
     /// Whether tiles leave only at the one end and come only at the other.
     open: bool,
 
@@ -92,12 +90,9 @@ pub struct Look {
 
 impl Pane {
     /// Nothing kept yet. `open` says that events never enter the window but by being new.
-    pub fn new(kernels: Vec<Box<dyn Kernel>>, open: bool) -> Self {
-        let modes = [Mode::Stack, Mode::Counted, Mode::Plain];
-        let modes = modes.into_iter().filter(|mode| kernels.iter().any(|kernel| kernel.mode() == *mode));
+    pub fn new(kernels: Vec<AnyKernel>, open: bool) -> Self {
         let mut pane = Self {
-            modes: modes.collect(),
-            kernels,
+            kernels: Kernels::new(kernels),
             open,
             rows: Rows::new(),
             parts: BTreeMap::new(),
@@ -155,7 +150,7 @@ impl Pane {
         filter: Option<&BooleanArray>,
         rows: &[Row],
     ) -> Result<()> {
-        self.kernels[kernel].update(arguments, filter, rows)
+        self.kernels.update(kernel, arguments, filter, rows)
     }
 
     /// Forgets fresh rows.
@@ -208,7 +203,7 @@ impl Pane {
         }
         let mut look = Look {
             present: Vec::with_capacity(groups.len()),
-            rows: self.modes.iter().map(|_| Vec::with_capacity(groups.len())).collect(),
+            rows: self.kernels.modes().iter().map(|_| Vec::with_capacity(groups.len())).collect(),
             scratch: Vec::new(),
         };
         for group in groups {
@@ -222,7 +217,7 @@ impl Pane {
                     continue;
                 }
                 present = true;
-                for (mode, known) in self.modes.iter().zip(&mut rows) {
+                for (mode, known) in self.kernels.modes().iter().zip(&mut rows) {
                     let pairs = match mode {
                         Mode::Stack => &mut self.work.stack,
                         Mode::Counted => &mut self.work.counted,
@@ -259,13 +254,14 @@ impl Pane {
     /// # Errors
     /// What DataFusion says.
     pub fn values(&self, look: &Look, kernel: usize, output: usize, chosen: &[usize]) -> Result<ArrayRef> {
-        let kernel = &self.kernels[kernel];
-        let mode = self.modes.iter().position(|mode| *mode == kernel.mode()).unwrap_or_default();
+        let mode = self.kernels.mode(kernel);
+        let mode = self.kernels.modes().iter().position(|known| *known == mode).unwrap_or_default();
         let rows = &look.rows[mode];
         if chosen.len() == rows.len() {
-            return kernel.evaluate(output, rows);
+            return self.kernels.evaluate(kernel, output, rows);
         }
-        kernel.evaluate(output, &chosen.iter().map(|at| rows[*at]).collect::<Vec<_>>())
+        let rows: Vec<Row> = chosen.iter().map(|at| rows[*at]).collect();
+        self.kernels.evaluate(kernel, output, &rows)
     }
 
     /// Ends a look.
@@ -346,30 +342,21 @@ impl Pane {
             .map(|part| part.cells.capacity() * size_of::<Cells>() + part.room + part.index.bytes())
             .sum::<usize>();
         let rows = self.rows.bytes() + self.work.bytes();
-        parts + rows + self.kernels.iter().map(|kernel| kernel.bytes()).sum::<usize>()
+        parts + rows + self.kernels.bytes()
     }
 
     fn make_room(&mut self) {
-        let rows = self.rows.len();
-        self.kernels.iter_mut().for_each(|kernel| kernel.resize(rows));
+        self.kernels.resize(self.rows.len());
     }
 
     fn do_work(&mut self) -> Result<()> {
         self.make_room();
-        let work = &mut self.work;
-        for kernel in &mut self.kernels {
-            match kernel.mode() {
-                Mode::Stack => {
-                    kernel.clear(&work.anew);
-                    kernel.merge(&work.stack)?;
-                }
-                Mode::Counted => {
-                    kernel.subtract(&work.subtract);
-                    kernel.merge(&work.counted)?;
-                }
-                Mode::Plain => kernel.merge(&work.plain)?,
-            }
-        }
+        let Self { work, kernels, .. } = self;
+        kernels.clear_of(Mode::Stack, &work.anew);
+        kernels.merge_of(Mode::Stack, &work.stack)?;
+        kernels.subtract(&work.subtract);
+        kernels.merge_of(Mode::Counted, &work.counted)?;
+        kernels.merge_of(Mode::Plain, &work.plain)?;
         work.done();
         self.give_back();
         Ok(())
@@ -378,7 +365,7 @@ impl Pane {
     /// Clears rows that are not needed any more.
     fn give_back(&mut self) {
         let free = &self.work.free;
-        self.kernels.iter_mut().for_each(|kernel| kernel.clear(free));
+        self.kernels.clear(free);
         self.rows.give_back(free);
         self.work.given_back();
     }
@@ -392,7 +379,7 @@ impl Pane {
                 Row::try_from(kept.len() - 1).unwrap_or(Row::MAX)
             });
         }
-        self.kernels.iter_mut().for_each(|kernel| kernel.keep(&kept));
+        self.kernels.keep(&kept);
         self.rows.renumbered(Row::try_from(kept.len()).unwrap_or(Row::MAX));
     }
 }

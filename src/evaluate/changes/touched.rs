@@ -34,9 +34,8 @@ impl Published {
         if have_rows < touched.num_rows() as u64 {
             changes.deleted += self.delete_gone(encoder, touched, writes)?;
         }
-        if changes.deleted > 0 && self.hashes.capacity() > 8 * self.hashes.len() + 4096 {
-            // What was needed at a peak is given back.
-            self.hashes.shrink_to(2 * self.hashes.len());
+        if changes.deleted > 0 {
+            self.hashes.shrink();
         }
         changes.touched += self.renew(encoder, moment, writes);
         Ok(changes)
@@ -95,7 +94,7 @@ impl Published {
         self.swept_at = Some(moment.wall);
         let renew_after = Span::from(moment.ttl / 2);
         let mut renewed = 0;
-        for (key, hash) in &mut self.hashes {
+        for (key, hash) in self.hashes.iter_mut() {
             if moment.wall >= hash.written_at.plus(renew_after) {
                 hash.written_at = moment.wall;
                 encoder.touch(key, writes);

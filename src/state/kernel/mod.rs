@@ -1,9 +1,10 @@
 //! Partial aggregates of many tiles at once: a [`Kernel`] an aggregate function, or one for several
 //! that keep the same ([`fits`]); one row a tile.
 //!
-//! A kernel keeps its states in plain columns that are changed in place, so that a tile that grows,
-//! two tiles that are put together and a value that is read cost a few nanoseconds each and allocate
-//! nothing. Which row is whose, only [`super::pane`] knows.
+//! States are plain numbers that are changed in place, so that a tile that grows, two tiles that are
+//! put together and a value that is read cost a few nanoseconds each and allocate nothing. Those of a
+//! few words stand side by side in a [`table`], the others in columns of their kernel's own. Which row
+//! is whose, only [`super::pane`] knows.
 //!
 //! | kernel | functions |
 //! |---|---|
@@ -17,9 +18,11 @@
 
 mod boxed;
 mod distinct;
+mod kernels;
 mod number;
 mod ordered;
 mod plain;
+mod table;
 mod variance;
 
 use std::fmt;
@@ -28,6 +31,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray};
 use datafusion::common::{Result, internal_err};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+
+pub use kernels::{AnyKernel, Kernels};
 
 /// The number of a row, the same in every kernel of a pane.
 pub type Row = u32;
@@ -56,7 +61,7 @@ pub struct Pair {
     pub from: Row,
 }
 
-/// The states of an aggregate function, or of several, a row each; see the module.
+/// The states of an aggregate function, or of several, in columns of its own, a row each; see the module.
 pub trait Kernel: fmt::Debug + Send {
     /// How windows are put together.
     fn mode(&self) -> Mode;
@@ -124,20 +129,18 @@ pub fn fits(kept: &[&Arc<AggregateFunctionExpr>], another: &Arc<AggregateFunctio
 ///
 /// # Errors
 /// When DataFusion cannot make an accumulator.
-pub fn kernel(aggregates: &[&Arc<AggregateFunctionExpr>]) -> Result<Box<dyn Kernel>> {
+pub fn kernel(aggregates: &[&Arc<AggregateFunctionExpr>]) -> Result<AnyKernel> {
     if let Some(kernel) = ordered::kernel(aggregates) {
-        return Ok(kernel);
+        return Ok(AnyKernel::Own(kernel));
     }
     let [aggregate] = aggregates else {
         return internal_err!("{} aggregates of which each needs a kernel", aggregates.len());
     };
-    let known = number::kernel(aggregate)
-        .or_else(|| variance::kernel(aggregate))
-        .or_else(|| distinct::kernel(aggregate));
-    match known {
-        Some(kernel) => Ok(kernel),
-        None => boxed::kernel(aggregate),
+    if let Some(kernel) = number::kernel(aggregate).or_else(|| variance::kernel(aggregate)) {
+        return Ok(AnyKernel::Packed(kernel));
     }
+    let own = distinct::kernel(aggregate).map_or_else(|| boxed::kernel(aggregate), Ok);
+    own.map(AnyKernel::Own)
 }
 
 /// Makes a column as long as there are rows.

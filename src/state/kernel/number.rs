@@ -27,7 +27,8 @@ use datafusion::functions_aggregate::min_max::{Max, Min};
 use datafusion::functions_aggregate::sum::Sum;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
-use super::{Kernel, Row};
+use super::Row;
+use super::table::Packed;
 use average::Averages;
 use count::Counts;
 
@@ -42,14 +43,14 @@ enum End {
 }
 
 /// The kernel of an aggregate that this module knows.
-pub(super) fn kernel(aggregate: &Arc<AggregateFunctionExpr>) -> Option<Box<dyn Kernel>> {
+pub(super) fn kernel(aggregate: &Arc<AggregateFunctionExpr>) -> Option<Box<dyn Packed>> {
     if !aggregate.order_bys().is_empty() {
         return None;
     }
     let function = aggregate.fun().inner();
     let distinct = aggregate.is_distinct();
     if function.is::<Count>() && !distinct {
-        return Some(Box::new(Counts::default()));
+        return Some(Box::new(Counts));
     }
     if aggregate.expressions().len() != 1 {
         return None;
@@ -66,15 +67,15 @@ pub(super) fn kernel(aggregate: &Arc<AggregateFunctionExpr>) -> Option<Box<dyn K
     } else if function.is::<Sum>() {
         fold::sum(output)
     } else if function.is::<Avg>() && *output == DataType::Float64 {
-        Some(Box::new(Averages::default()))
+        Some(Box::new(Averages))
     } else {
         None
     }
 }
 
-fn extreme(end: End, output: &DataType) -> Option<Box<dyn Kernel>> {
+fn extreme(end: End, output: &DataType) -> Option<Box<dyn Packed>> {
     match output {
-        DataType::Boolean => Some(Box::new(flag::Flags::new(end))),
+        DataType::Boolean => Some(Box::new(flag::Flags { end })),
         _ => fold::extreme(end, output),
     }
 }
@@ -116,11 +117,11 @@ pub(super) fn each<N: Copy>(
     (values, nulls): Column<'_, N>,
     filter: Option<&BooleanArray>,
     rows: &[Row],
-    mut add: impl FnMut(usize, N),
+    mut add: impl FnMut(Row, N),
 ) {
     match selected(nulls, filter) {
-        None => values.iter().zip(rows).for_each(|(value, row)| add(*row as usize, *value)),
-        Some(mask) => mask.set_indices().for_each(|index| add(rows[index] as usize, values[index])),
+        None => values.iter().zip(rows).for_each(|(value, row)| add(*row, *value)),
+        Some(mask) => mask.set_indices().for_each(|index| add(rows[index], values[index])),
     }
 }
 

@@ -14,10 +14,11 @@ use datafusion::functions_aggregate::variance::{VariancePopulation, VarianceSamp
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 use super::number::{column, each, states};
-use super::{Kernel, Mode, Pair, Row};
+use super::table::{Packed, Table};
+use super::{Pair, Row};
 
 /// The kernel of an aggregate that this module knows.
-pub(super) fn kernel(aggregate: &Arc<AggregateFunctionExpr>) -> Option<Box<dyn Kernel>> {
+pub(super) fn kernel(aggregate: &Arc<AggregateFunctionExpr>) -> Option<Box<dyn Packed>> {
     if aggregate.is_distinct()
         || !aggregate.order_bys().is_empty()
         || aggregate.expressions().len() != 1
@@ -37,10 +38,10 @@ pub(super) fn kernel(aggregate: &Arc<AggregateFunctionExpr>) -> Option<Box<dyn K
     } else {
         return None;
     };
-    Some(Box::new(Variances { less: u64::from(of_sample), is_root, states: Vec::new() }))
+    Some(Box::new(Variances { less: u64::from(of_sample), is_root }))
 }
 
-/// Side by side, so that an event touches one cache line or two.
+/// Three words.
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
     count: u64,
@@ -50,6 +51,15 @@ struct State {
 }
 
 impl State {
+    fn of(table: &Table, row: Row, at: usize) -> Self {
+        let [count, mean, m2] = table.get(row, at);
+        Self { count, mean: f64::from_bits(mean), m2: f64::from_bits(m2) }
+    }
+
+    const fn words(self) -> [u64; 3] {
+        [self.count, self.mean.to_bits(), self.m2.to_bits()]
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "DataFusion divides by the count as a float too")]
     fn add(&mut self, value: f64) {
         let count = self.count + 1;
@@ -81,15 +91,13 @@ struct Variances {
     less: u64,
     /// Whether the square root is wanted.
     is_root: bool,
+}
 
-    states: Vec<State>,
+fn gather(table: &Table, rows: &[Row], at: usize) -> impl Iterator<Item = State> {
+    rows.iter().map(move |row| State::of(table, *row, at))
 }
 
 impl Variances {
-    fn gather(&self, rows: &[Row]) -> impl Iterator<Item = State> {
-        rows.iter().map(move |row| self.states[*row as usize])
-    }
-
     /// Of too few values this is no number, which the caller hides.
     #[expect(clippy::cast_precision_loss, reason = "DataFusion divides by the count as a float too")]
     fn variance(&self, state: State) -> f64 {
@@ -97,59 +105,52 @@ impl Variances {
     }
 }
 
-impl Kernel for Variances {
-    fn mode(&self) -> Mode {
-        Mode::Stack
+impl Packed for Variances {
+    fn nothing(&self) -> Vec<u64> {
+        State::default().words().to_vec()
     }
 
-    fn resize(&mut self, rows: usize) {
-        super::grow(&mut self.states, rows, State::default());
-    }
-
-    fn keep(&mut self, rows: &[Row]) {
-        self.states = self.gather(rows).collect();
-    }
-
-    fn clear(&mut self, rows: &[Row]) {
-        for row in rows {
-            self.states[*row as usize] = State::default();
-        }
-    }
-
-    fn update(&mut self, arguments: &[ArrayRef], filter: Option<&BooleanArray>, rows: &[Row]) -> Result<()> {
-        let states = self.states.as_mut_slice();
+    fn update(
+        &self,
+        table: &mut Table,
+        at: usize,
+        arguments: &[ArrayRef],
+        filter: Option<&BooleanArray>,
+        rows: &[Row],
+    ) -> Result<()> {
         each(column::<Float64Type>(arguments)?, filter, rows, |row, value| {
-            states[row].add(value);
+            let mut state = State::of(table, row, at);
+            state.add(value);
+            table.set(row, at, state.words());
         });
         Ok(())
     }
 
-    fn merge(&mut self, pairs: &[Pair]) -> Result<()> {
-        let states = self.states.as_mut_slice();
+    fn merge(&self, table: &mut Table, at: usize, pairs: &[Pair]) {
         for pair in pairs {
-            let from = states[pair.from as usize];
-            states[pair.into as usize].merge(from);
+            let mut state = State::of(table, pair.into, at);
+            state.merge(State::of(table, pair.from, at));
+            table.set(pair.into, at, state.words());
         }
-        Ok(())
     }
 
-    fn evaluate(&self, _: usize, rows: &[Row]) -> Result<ArrayRef> {
-        let mut values: Vec<f64> = self.gather(rows).map(|state| self.variance(state)).collect();
+    fn evaluate(&self, table: &Table, at: usize, rows: &[Row]) -> Result<ArrayRef> {
+        let mut values: Vec<f64> = gather(table, rows, at).map(|state| self.variance(state)).collect();
         if self.is_root {
             for value in &mut values {
                 *value = value.sqrt();
             }
         }
-        let enough = |index: usize| self.states[rows[index] as usize].count > self.less;
+        let enough = |index: usize| State::of(table, rows[index], at).count > self.less;
         let enough = BooleanBuffer::collect_bool(rows.len(), enough);
         let nulls = Some(NullBuffer::new(enough)).filter(|nulls| nulls.null_count() > 0);
         Ok(Arc::new(Float64Array::new(values.into(), nulls)))
     }
 
-    fn save(&self, rows: &[Row]) -> Result<Vec<ArrayRef>> {
-        let counts: Vec<u64> = self.gather(rows).map(|state| state.count).collect();
-        let means: Vec<f64> = self.gather(rows).map(|state| state.mean).collect();
-        let m2s: Vec<f64> = self.gather(rows).map(|state| state.m2).collect();
+    fn save(&self, table: &Table, at: usize, rows: &[Row]) -> Result<Vec<ArrayRef>> {
+        let counts: Vec<u64> = gather(table, rows, at).map(|state| state.count).collect();
+        let means: Vec<f64> = gather(table, rows, at).map(|state| state.mean).collect();
+        let m2s: Vec<f64> = gather(table, rows, at).map(|state| state.m2).collect();
         Ok(vec![
             Arc::new(UInt64Array::from(counts)),
             Arc::new(Float64Array::from(means)),
@@ -157,7 +158,7 @@ impl Kernel for Variances {
         ])
     }
 
-    fn load(&mut self, rows: &[Row], columns: &[ArrayRef]) -> Result<()> {
+    fn load(&self, table: &mut Table, at: usize, rows: &[Row], columns: &[ArrayRef]) -> Result<()> {
         let [counts, means, m2s] = columns else {
             return internal_err!("the state of a variance is three columns, not {}", columns.len());
         };
@@ -165,13 +166,9 @@ impl Kernel for Variances {
         let means = states::<Float64Type>(means, rows.len())?;
         let m2s = states::<Float64Type>(m2s, rows.len())?;
         for (((row, count), mean), m2) in rows.iter().zip(counts).zip(means).zip(m2s) {
-            self.states[*row as usize] = State { count: *count, mean: *mean, m2: *m2 };
+            table.set(*row, at, State { count: *count, mean: *mean, m2: *m2 }.words());
         }
         Ok(())
-    }
-
-    fn bytes(&self) -> usize {
-        self.states.capacity() * size_of::<State>()
     }
 }
 

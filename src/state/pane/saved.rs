@@ -36,7 +36,7 @@ impl Pane {
                 });
             }
         }
-        saved.states = self.kernels.iter().map(|kernel| kernel.save(&rows)).collect::<Result<_>>()?;
+        saved.states = self.kernels.save(&rows)?;
         Ok((groups, saved))
     }
 
@@ -49,8 +49,8 @@ impl Pane {
         let Some(extents) = extents(saved, groups.len(), self.open) else {
             return internal_err!("{} tiles were saved in no order", saved.numbers.len());
         };
-        if saved.states.len() != self.kernels.len() {
-            return internal_err!("{} kernels, and {} were saved", self.kernels.len(), saved.states.len());
+        if saved.states.len() != self.kernels.count() {
+            return internal_err!("{} kernels, and {} were saved", self.kernels.count(), saved.states.len());
         }
         let known = self.parts.get(&part);
         let is_new = |group: &Group| {
@@ -60,8 +60,9 @@ impl Pane {
         let mask: BooleanArray = saved.of.iter().map(|of| Some(wanted[*of as usize])).collect();
         let rows: Vec<Row> = (0..mask.true_count()).map(|_| self.rows.take()).collect();
         self.make_room();
-        for (kernel, states) in self.kernels.iter_mut().zip(&saved.states) {
-            if let Err(error) = chosen(states, &mask).and_then(|states| kernel.load(&rows, &states)) {
+        for (kernel, states) in saved.states.iter().enumerate() {
+            let loaded = chosen(states, &mask).and_then(|states| self.kernels.load(kernel, &rows, &states));
+            if let Err(error) = loaded {
                 self.work.free.extend(rows);
                 self.give_back();
                 return Err(error);

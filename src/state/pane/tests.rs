@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::*;
+use crate::state::kernel::Kernel;
 use crate::state::saved::SavedTiles;
 
 /// Keeps every event of every row: what is merged twice or not at all is seen.
@@ -132,7 +133,7 @@ fn check(pane: &mut Pane, events: &Events, inside: &Range<i64>, seed: u64) {
                 .map(|(_, _, _, value)| *value)
                 .collect();
             expected.sort_unstable();
-            let mode = pane.kernels[kernel].mode();
+            let mode = pane.kernels.mode(kernel);
             let found = values.as_string::<i32>().value(group as usize);
             assert_eq!(found, format!("{expected:?}"), "{mode:?}, group {group}, {inside:?}, seed {seed}");
             assert_eq!(look.present[group as usize], !expected.is_empty());
@@ -141,8 +142,8 @@ fn check(pane: &mut Pane, events: &Events, inside: &Range<i64>, seed: u64) {
     pane.close(look);
 }
 
-fn kernels() -> Vec<Box<dyn Kernel>> {
-    let kernel = |mode| -> Box<dyn Kernel> { Box::new(All { mode, rows: Vec::new() }) };
+fn kernels() -> Vec<AnyKernel> {
+    let kernel = |mode| AnyKernel::Own(Box::new(All { mode, rows: Vec::new() }));
     vec![kernel(Mode::Plain), kernel(Mode::Stack), kernel(Mode::Counted)]
 }
 
@@ -231,7 +232,8 @@ fn windows_with_an_upper_edge_do_as_well() {
 
 #[test]
 fn a_long_window_is_a_few_rows() {
-    let mut pane = Pane::new(vec![Box::new(All { mode: Mode::Stack, rows: Vec::new() })], true);
+    let mut pane =
+        Pane::new(vec![AnyKernel::Own(Box::new(All { mode: Mode::Stack, rows: Vec::new() }))], true);
     let mut most = 0;
     for tile in 0..1000 {
         let (rows, fresh) = pane.fresh(&[0], 1, std::iter::once(tile));

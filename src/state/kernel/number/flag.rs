@@ -5,100 +5,90 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use datafusion::common::{Result, internal_err};
 
-use super::super::{Kernel, Mode, Pair, Row};
+use super::super::table::{Packed, Table};
+use super::super::{Pair, Row};
 use super::End;
 
-/// The least or the greatest truth value of each row.
+/// The word of a row without a value; those with one have that, as 0 or 1.
+const NO_VALUE: u64 = 2;
+
+/// The least or the greatest truth value of each row: one word.
 #[derive(Debug)]
 pub(super) struct Flags {
-    end: End,
+    pub end: End,
+}
 
-    states: Vec<Option<bool>>,
+fn flag(table: &Table, row: Row, at: usize) -> Option<bool> {
+    let [word] = table.get(row, at);
+    (word != NO_VALUE).then_some(word == 1)
 }
 
 impl Flags {
-    /// Without rows.
-    pub(super) const fn new(end: End) -> Self {
-        Self { end, states: Vec::new() }
-    }
-
-    fn add(&mut self, row: Row, value: bool) {
-        let state = &mut self.states[row as usize];
-        *state = Some(match (*state, self.end) {
+    fn add(&self, table: &mut Table, row: Row, at: usize, value: bool) {
+        let value = match (flag(table, row, at), self.end) {
             (None, _) => value,
             (Some(current), End::Least) => current && value,
             (Some(current), End::Greatest) => current || value,
-        });
+        };
+        table.set(row, at, [u64::from(value)]);
     }
 }
 
-impl Kernel for Flags {
-    fn mode(&self) -> Mode {
-        Mode::Stack
+impl Packed for Flags {
+    fn nothing(&self) -> Vec<u64> {
+        vec![NO_VALUE]
     }
 
-    fn resize(&mut self, rows: usize) {
-        super::super::grow(&mut self.states, rows, None);
-    }
-
-    fn keep(&mut self, rows: &[Row]) {
-        self.states = rows.iter().map(|row| self.states[*row as usize]).collect();
-    }
-
-    fn clear(&mut self, rows: &[Row]) {
-        for row in rows {
-            self.states[*row as usize] = None;
-        }
-    }
-
-    fn update(&mut self, arguments: &[ArrayRef], filter: Option<&BooleanArray>, rows: &[Row]) -> Result<()> {
+    fn update(
+        &self,
+        table: &mut Table,
+        at: usize,
+        arguments: &[ArrayRef],
+        filter: Option<&BooleanArray>,
+        rows: &[Row],
+    ) -> Result<()> {
         let values = flags(arguments)?;
         match super::selected(values.nulls(), filter) {
             None => {
                 for (value, row) in values.values().iter().zip(rows) {
-                    self.add(*row, value);
+                    self.add(table, *row, at, value);
                 }
             }
             Some(mask) => {
                 for index in mask.set_indices() {
-                    self.add(rows[index], values.value(index));
+                    self.add(table, rows[index], at, values.value(index));
                 }
             }
         }
         Ok(())
     }
 
-    fn merge(&mut self, pairs: &[Pair]) -> Result<()> {
+    fn merge(&self, table: &mut Table, at: usize, pairs: &[Pair]) {
         for pair in pairs {
-            if let Some(value) = self.states[pair.from as usize] {
-                self.add(pair.into, value);
+            if let Some(value) = flag(table, pair.from, at) {
+                self.add(table, pair.into, at, value);
             }
         }
-        Ok(())
     }
 
-    fn evaluate(&self, _: usize, rows: &[Row]) -> Result<ArrayRef> {
-        let values: BooleanArray = rows.iter().map(|row| self.states[*row as usize]).collect();
+    fn evaluate(&self, table: &Table, at: usize, rows: &[Row]) -> Result<ArrayRef> {
+        let values: BooleanArray = rows.iter().map(|row| flag(table, *row, at)).collect();
         Ok(Arc::new(values))
     }
 
-    fn save(&self, rows: &[Row]) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.evaluate(0, rows)?])
+    fn save(&self, table: &Table, at: usize, rows: &[Row]) -> Result<Vec<ArrayRef>> {
+        Ok(vec![self.evaluate(table, at, rows)?])
     }
 
-    fn load(&mut self, rows: &[Row], states: &[ArrayRef]) -> Result<()> {
+    fn load(&self, table: &mut Table, at: usize, rows: &[Row], states: &[ArrayRef]) -> Result<()> {
         let values = flags(states)?;
         if values.len() != rows.len() {
             return internal_err!("expected {} states, got {}", rows.len(), values.len());
         }
         for (row, value) in rows.iter().zip(values) {
-            self.states[*row as usize] = value;
+            table.set(*row, at, [value.map_or(NO_VALUE, u64::from)]);
         }
         Ok(())
-    }
-
-    fn bytes(&self) -> usize {
-        self.states.capacity() * size_of::<Option<bool>>()
     }
 }
 

@@ -21,11 +21,12 @@ use arrow::datatypes::{
 };
 use datafusion::common::{Result, internal_err};
 
-use super::super::{Kernel, Mode, Pair, Row};
+use super::super::table::{Packed, Table};
+use super::super::{Pair, Row};
 use super::{Column, End};
 
 /// The kernel of `sum`, of this type.
-pub(super) fn sum(output: &DataType) -> Option<Box<dyn Kernel>> {
+pub(super) fn sum(output: &DataType) -> Option<Box<dyn Packed>> {
     use DataType::{Decimal32, Decimal64, Decimal128, Duration, Float64, Int64, UInt64};
     use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
     Some(match output {
@@ -44,7 +45,7 @@ pub(super) fn sum(output: &DataType) -> Option<Box<dyn Kernel>> {
 }
 
 /// The kernel of `min` or `max`, of this type.
-pub(super) fn extreme(end: End, output: &DataType) -> Option<Box<dyn Kernel>> {
+pub(super) fn extreme(end: End, output: &DataType) -> Option<Box<dyn Packed>> {
     use DataType::{
         Date32, Date64, Decimal32, Decimal64, Decimal128, Duration, Float32, Float64, Int8, Int16, Int32,
         Int64, Time32, Time64, Timestamp, UInt8, UInt16, UInt32, UInt64,
@@ -82,7 +83,7 @@ pub(super) fn extreme(end: End, output: &DataType) -> Option<Box<dyn Kernel>> {
     })
 }
 
-fn of<T>(end: End, output: &DataType) -> Box<dyn Kernel>
+fn of<T>(end: End, output: &DataType) -> Box<dyn Packed>
 where
     T: ArrowPrimitiveType,
     T::Native: Bounded,
@@ -93,9 +94,14 @@ where
     }
 }
 
-fn folded<T: ArrowPrimitiveType, F: Fold<T::Native>>(output: &DataType) -> Box<dyn Kernel> {
+fn folded<T, F>(output: &DataType) -> Box<dyn Packed>
+where
+    T: ArrowPrimitiveType,
+    T::Native: Words,
+    F: Fold<T::Native>,
+{
     let layout = Layout::<T::Native> { output: output.clone(), read: super::column::<T>, write: write::<T> };
-    Box::new(Folded::<T::Native, F> { layout, fold: PhantomData, values: Vec::new(), seen: Vec::new() })
+    Box::new(Folded::<T::Native, F> { layout, fold: PhantomData })
 }
 
 /// How a value is put together with the one that is there.
@@ -107,21 +113,45 @@ trait Fold<N>: fmt::Debug + Send + 'static {
 }
 
 /// A number that has a least and a greatest finite one.
-trait Bounded: ArrowNativeTypeOp {
+trait Bounded: Words {
     const LOWEST: Self;
     const HIGHEST: Self;
 }
 
-macro_rules! bounded {
+/// A number as words: one, or two where it is a wide one.
+trait Words: ArrowNativeTypeOp {
+    const IS_WIDE: bool = size_of::<Self>() > size_of::<u64>();
+
+    fn words(self) -> [u64; 2];
+
+    fn of_words(words: [u64; 2]) -> Self;
+}
+
+macro_rules! numbers {
     ($($native:ty),*) => {
         $(impl Bounded for $native {
             const LOWEST: Self = Self::MIN;
             const HIGHEST: Self = Self::MAX;
+        }
+
+        impl Words for $native {
+            fn words(self) -> [u64; 2] {
+                let mut bytes = [[0; 8]; 2];
+                bytes.as_flattened_mut()[..size_of::<Self>()].copy_from_slice(&self.to_le_bytes());
+                bytes.map(u64::from_le_bytes)
+            }
+
+            fn of_words(words: [u64; 2]) -> Self {
+                let bytes = words.map(u64::to_le_bytes);
+                let mut own = [0; size_of::<Self>()];
+                own.copy_from_slice(&bytes.as_flattened()[..size_of::<Self>()]);
+                Self::from_le_bytes(own)
+            }
         })*
     };
 }
 
-bounded!(i8, i16, i32, i64, i128, u8, u16, u32, u64, f32, f64);
+numbers!(i8, i16, i32, i64, i128, u8, u16, u32, u64, f32, f64);
 
 #[derive(Debug)]
 struct Sum;
@@ -180,75 +210,87 @@ fn write<T: ArrowPrimitiveType>(
     Arc::new(PrimitiveArray::<T>::new(values.into(), nulls).with_data_type(output.clone()))
 }
 
-/// A value a row.
+/// A value a row, with a word that says whether anything went into it.
 #[derive(Debug)]
 struct Folded<N: ArrowNativeTypeOp, F> {
     layout: Layout<N>,
     fold: PhantomData<F>,
-
-    values: Vec<N>,
-    /// Whether anything went into a value.
-    seen: Vec<bool>,
 }
 
-impl<N: ArrowNativeTypeOp, F: Fold<N>> Kernel for Folded<N, F> {
-    fn mode(&self) -> Mode {
-        Mode::Stack
+/// A row's value.
+#[derive(Debug, Clone, Copy)]
+struct State<N> {
+    value: N,
+    seen: bool,
+}
+
+impl<N: Words> State<N> {
+    fn of(table: &Table, row: Row, at: usize) -> Self {
+        let (words, seen) = if N::IS_WIDE {
+            let [seen, low, high] = table.get(row, at);
+            ([low, high], seen)
+        } else {
+            let [seen, low] = table.get(row, at);
+            ([low, 0], seen)
+        };
+        Self { value: N::of_words(words), seen: seen != 0 }
     }
 
-    fn resize(&mut self, rows: usize) {
-        super::super::grow(&mut self.values, rows, F::START);
-        super::super::grow(&mut self.seen, rows, false);
-    }
-
-    fn keep(&mut self, rows: &[Row]) {
-        self.values = rows.iter().map(|row| self.values[*row as usize]).collect();
-        self.seen = rows.iter().map(|row| self.seen[*row as usize]).collect();
-    }
-
-    fn clear(&mut self, rows: &[Row]) {
-        for row in rows {
-            self.values[*row as usize] = F::START;
-            self.seen[*row as usize] = false;
+    fn put(self, table: &mut Table, row: Row, at: usize) {
+        let (seen, [low, high]) = (u64::from(self.seen), self.value.words());
+        if N::IS_WIDE {
+            table.set(row, at, [seen, low, high]);
+        } else {
+            table.set(row, at, [seen, low]);
         }
     }
+}
 
-    fn update(&mut self, arguments: &[ArrayRef], filter: Option<&BooleanArray>, rows: &[Row]) -> Result<()> {
-        let values = self.values.as_mut_slice();
-        let seen = self.seen.as_mut_slice();
+impl<N: Words, F: Fold<N>> Packed for Folded<N, F> {
+    fn nothing(&self) -> Vec<u64> {
+        let [low, high] = F::START.words();
+        if N::IS_WIDE { vec![0, low, high] } else { vec![0, low] }
+    }
+
+    fn update(
+        &self,
+        table: &mut Table,
+        at: usize,
+        arguments: &[ArrayRef],
+        filter: Option<&BooleanArray>,
+        rows: &[Row],
+    ) -> Result<()> {
         super::each((self.layout.read)(arguments)?, filter, rows, |row, new| {
-            values[row] = F::fold(values[row], new);
-            seen[row] = true;
+            let value = F::fold(State::of(table, row, at).value, new);
+            State { value, seen: true }.put(table, row, at);
         });
         Ok(())
     }
 
-    fn merge(&mut self, pairs: &[Pair]) -> Result<()> {
-        let values = self.values.as_mut_slice();
-        let seen = self.seen.as_mut_slice();
+    fn merge(&self, table: &mut Table, at: usize, pairs: &[Pair]) {
         for pair in pairs {
-            let (into, from) = (pair.into as usize, pair.from as usize);
+            let from = State::<N>::of(table, pair.from, at);
             // To put what is there at first together with NaN would not leave that.
-            if seen[from] {
-                values[into] = F::fold(values[into], values[from]);
-                seen[into] = true;
+            if from.seen {
+                let value = F::fold(State::of(table, pair.into, at).value, from.value);
+                State { value, seen: true }.put(table, pair.into, at);
             }
         }
-        Ok(())
     }
 
-    fn evaluate(&self, _: usize, rows: &[Row]) -> Result<ArrayRef> {
-        let values = rows.iter().map(|row| self.values[*row as usize]).collect();
-        let seen = BooleanBuffer::collect_bool(rows.len(), |index| self.seen[rows[index] as usize]);
+    fn evaluate(&self, table: &Table, at: usize, rows: &[Row]) -> Result<ArrayRef> {
+        let state = |row: &Row| State::<N>::of(table, *row, at);
+        let values = rows.iter().map(|row| state(row).value).collect();
+        let seen = BooleanBuffer::collect_bool(rows.len(), |index| state(&rows[index]).seen);
         let nulls = Some(NullBuffer::new(seen)).filter(|nulls| nulls.null_count() > 0);
         Ok((self.layout.write)(values, nulls, &self.layout.output))
     }
 
-    fn save(&self, rows: &[Row]) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.evaluate(0, rows)?])
+    fn save(&self, table: &Table, at: usize, rows: &[Row]) -> Result<Vec<ArrayRef>> {
+        Ok(vec![self.evaluate(table, at, rows)?])
     }
 
-    fn load(&mut self, rows: &[Row], states: &[ArrayRef]) -> Result<()> {
+    fn load(&self, table: &mut Table, at: usize, rows: &[Row], states: &[ArrayRef]) -> Result<()> {
         let (values, nulls) = (self.layout.read)(states)?;
         let found = states.first().map(|column| column.data_type());
         if values.len() != rows.len() || found != Some(&self.layout.output) {
@@ -261,14 +303,9 @@ impl<N: ArrowNativeTypeOp, F: Fold<N>> Kernel for Folded<N, F> {
         }
         for (index, (row, value)) in rows.iter().zip(values).enumerate() {
             if nulls.is_none_or(|nulls| nulls.is_valid(index)) {
-                self.values[*row as usize] = *value;
-                self.seen[*row as usize] = true;
+                State { value: *value, seen: true }.put(table, *row, at);
             }
         }
         Ok(())
-    }
-
-    fn bytes(&self) -> usize {
-        self.values.capacity() * size_of::<N>() + self.seen.capacity() * size_of::<bool>()
     }
 }

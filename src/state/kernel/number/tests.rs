@@ -13,7 +13,7 @@ use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::Column as ColumnExpr;
 use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
 
-use super::super::{Mode, NOTHING, Pair, Row};
+use super::super::{AnyKernel, Kernels, Mode, NOTHING, Pair, Row};
 use super::*;
 
 const EVENTS: usize = 70;
@@ -177,13 +177,18 @@ impl Reference {
 /// What a kernel gives must be what DataFusion gives, whatever happens to rows.
 #[track_caller]
 pub fn check(
-    make: impl Fn(&Arc<AggregateFunctionExpr>) -> Option<Box<dyn Kernel>>,
+    make: impl Fn(&Arc<AggregateFunctionExpr>) -> Option<Box<dyn Packed>>,
     aggregate: &Arc<AggregateFunctionExpr>,
     events: impl Fn(&mut Numbers) -> Vec<ArrayRef>,
 ) {
     let mut numbers = Numbers(7);
-    let mut kernel = make(aggregate).expect("an aggregate that the module knows");
-    assert_eq!(kernel.mode(), Mode::Stack);
+    // Between two others, whose states stay what they are.
+    let make = || {
+        let kernel = || AnyKernel::Packed(make(aggregate).expect("an aggregate that the module knows"));
+        Kernels::new(vec![kernel(), kernel(), kernel()])
+    };
+    let mut kernel = make();
+    assert_eq!(kernel.modes(), [Mode::Stack]);
     let nothing = events(&mut numbers).iter().map(|argument| argument.slice(0, 0)).collect();
     let mut reference = Reference { aggregate: Arc::clone(aggregate), nothing, rows: Vec::new() };
     for round in 0..ROUNDS {
@@ -195,14 +200,14 @@ pub fn check(
         let arguments = events(&mut numbers);
         let rows: Vec<Row> = (0..EVENTS).map(|_| numbers.row(count)).collect();
         let filter = (round % 3 == 1).then(|| numbers.mask());
-        kernel.update(&arguments, filter.as_ref(), &rows).unwrap();
+        kernel.update(1, &arguments, filter.as_ref(), &rows).unwrap();
         reference.update(&arguments, filter.as_ref(), &rows);
 
         let pairs: Vec<Pair> = (0..3)
             .map(|_| Pair { into: numbers.row(count), from: numbers.row(count) })
             .filter(|pair| pair.into != pair.from)
             .collect();
-        kernel.merge(&pairs).unwrap();
+        kernel.merge_of(Mode::Stack, &pairs).unwrap();
         reference.merge(&pairs);
 
         let cleared = [numbers.row(count), numbers.row(count)];
@@ -215,9 +220,9 @@ pub fn check(
         let all: Vec<Row> = (0..Row::try_from(count).unwrap()).collect();
         if round % 7 == 6 {
             let states = kernel.save(&all).unwrap();
-            kernel = make(aggregate).unwrap();
+            kernel = make();
             kernel.resize(count);
-            kernel.load(&all, &states).unwrap();
+            kernel.load(1, &all, &states[1]).unwrap();
         }
         if round % 11 == 10 {
             let mut kept = vec![NOTHING];
@@ -225,16 +230,20 @@ pub fn check(
             kernel.keep(&kept);
             reference.rows = kept.iter().map(|row| reference.rows[*row as usize].clone()).collect();
         }
-        compare(kernel.as_ref(), &reference);
+        compare(&kernel, &reference);
     }
     assert!(kernel.bytes() > 0);
 }
 
 #[track_caller]
-fn compare(kernel: &dyn Kernel, reference: &Reference) {
+fn compare(kernel: &Kernels, reference: &Reference) {
     let mut rows: Vec<Row> = (0..Row::try_from(reference.rows.len()).unwrap()).rev().collect();
     rows.push(rows[1]);
-    let given = kernel.evaluate(0, &rows).unwrap();
+    let given = kernel.evaluate(1, 0, &rows).unwrap();
+    let nothing = reference.evaluate(NOTHING);
+    for beside in [0, 2] {
+        assert_eq!(&kernel.evaluate(beside, 0, &[1]).unwrap(), &nothing);
+    }
     let expected: Vec<ArrayRef> = rows.iter().map(|row| reference.evaluate(*row)).collect();
     let expected: Vec<&dyn Array> = expected.iter().map(|array| array.as_ref()).collect();
     let expected = concat(&expected).unwrap();
@@ -378,11 +387,13 @@ fn nothing_else() {
 
 #[test]
 fn states_of_another_kind_are_refused() {
-    let mut kernel = kernel(&aggregate(sum_udaf(), &[DataType::Decimal128(9, 2)])).unwrap();
-    kernel.resize(2);
+    let kernel = kernel(&aggregate(sum_udaf(), &[DataType::Decimal128(9, 2)])).unwrap();
+    let mut kernels = Kernels::new(vec![AnyKernel::Packed(kernel)]);
+    kernels.resize(2);
     let wrong: ArrayRef = Arc::new(Int64Array::from(vec![1]));
-    assert!(kernel.load(&[1], &[wrong]).is_err());
-    assert!(kernel.load(&[1], &[]).is_err());
-    let states = kernel.save(&[0, 1]).unwrap();
-    assert!(kernel.load(&[1], &states).is_err());
+    assert!(kernels.load(0, &[1], &[wrong]).is_err());
+    assert!(kernels.load(0, &[1], &[]).is_err());
+    let states = kernels.save(&[0, 1]).unwrap();
+    assert!(kernels.load(0, &[1], &states[0]).is_err());
+    assert!(kernels.load(1, &[1], &states[0]).is_err());
 }
