@@ -11,6 +11,16 @@ use crate::support::PATIENCE;
 use crate::support::process::Output;
 use crate::support::redis::RedisServer;
 
+/// A second view of the stream.
+const NOTES: &str = "\
+-- entity: note
+-- key: card_id
+SELECT card_id, count(note) AS notes
+FROM payments
+WHERE event_time > now() - INTERVAL '1 hour'
+GROUP BY card_id
+";
+
 /// The whole topic: number and offset are the same in a single partition.
 const EVENTS: i32 = 90;
 
@@ -135,14 +145,6 @@ fn a_dry_run_writes_nothing() {
 /// One that is not replayed keeps what it has.
 #[test]
 fn only_the_views_that_are_named() {
-    const NOTES: &str = "\
--- entity: note
--- key: card_id
-SELECT card_id, count(note) AS notes
-FROM payments
-WHERE event_time > now() - INTERVAL '1 hour'
-GROUP BY card_id
-";
     let (redis, setting, all) = filled("views");
     let setting = setting.view("notes", NOTES);
     replay(&setting, &["--from", "beginning", "--to", "0:30", "--views", "spending"]);

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, TimeUnit, TimestampMillisecondType};
 use arrow::util::display::array_value_to_string;
 use tempfile::TempDir;
 
-use super::{EVENTS, filled, refused, replay};
+use super::{EVENTS, NOTES, filled, refused, replay};
 use crate::payments::{NOON, Payment, Setting, payments, spending};
 use crate::support::PATIENCE;
 use crate::support::redis::RedisServer;
@@ -170,14 +170,6 @@ fn who_has_no_row_any_more_is_deleted() {
 
 #[test]
 fn several_workers_write_one_file_a_view() {
-    const NOTES: &str = "\
--- entity: note
--- key: card_id
-SELECT card_id, count(note) AS notes
-FROM payments
-WHERE event_time > now() - INTERVAL '1 hour'
-GROUP BY card_id
-";
     let redis = RedisServer::start();
     let setting = Setting::new("history-workers", 4, &redis).view("notes", NOTES);
     let all = payments(0..200, 4);
