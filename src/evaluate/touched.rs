@@ -1,7 +1,6 @@
 //! What the engines that look at touched entities alone have in common: which
 //! entities these are, and which keys were looked at.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
@@ -10,6 +9,7 @@ use arrow::row::{RowConverter, SortField};
 use datafusion::common::{DataFusionError, Result};
 
 use crate::state::keys::{Keys, Slot};
+use crate::state::map::Map;
 use crate::view::FeatureView;
 
 /// Entities are evaluated so many at a time, which bounds the memory that it takes.
@@ -140,7 +140,7 @@ impl KeyColumns {
 
 /// Of keys of several columns: those that each entity had rows for.
 #[derive(Debug, Default)]
-pub struct Had(HashMap<Slot, Vec<Box<[u8]>>>);
+pub struct Had(Map<Slot, Vec<Box<[u8]>>>);
 
 impl Had {
     /// The keys of entities as columns of the view's output: those that they
@@ -168,7 +168,10 @@ impl Had {
                     // Rows without an entity are not published.
                     if let Some(slot) = owner {
                         let key: Box<[u8]> = AsRef::<[u8]>::as_ref(&key).into();
-                        self.0.entry(slot).or_default().push(key.clone());
+                        match self.0.get_mut(&slot) {
+                            Some(known) => known.push(key.clone()),
+                            None => drop(self.0.insert(slot, vec![key.clone()])),
+                        }
                         all.push(key);
                     }
                 }
@@ -189,13 +192,14 @@ impl Had {
 
     /// Forgets an entity.
     pub fn forget(&mut self, slot: Slot) {
-        self.0.remove(&slot);
+        if self.0.remove(&slot).is_some() {
+            self.0.shrink();
+        }
     }
 
     /// Bytes that this takes.
     pub fn bytes(&self) -> usize {
-        const LIST: usize = size_of::<(Slot, Vec<Box<[u8]>>)>();
         let keys: usize = self.0.values().flatten().map(|key| key.len() + size_of::<Box<[u8]>>()).sum();
-        keys + self.0.capacity() * LIST
+        keys + self.0.bytes()
     }
 }

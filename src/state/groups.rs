@@ -7,6 +7,7 @@ use arrow::error::ArrowError;
 
 use super::keys::{Keys, Slot};
 use super::pane::Group;
+use super::sparse::Sparse;
 
 /// See the module.
 #[derive(Debug)]
@@ -14,7 +15,7 @@ pub enum Groups {
     /// The entity is all there is in GROUP BY: a group has the number of its entity.
     Entity,
     /// There is more.
-    Many(Many),
+    Many(Box<Many>),
 }
 
 /// Groups of several columns.
@@ -22,9 +23,9 @@ pub enum Groups {
 pub struct Many {
     keys: Keys,
     /// The entity of each group.
-    owners: Vec<Slot>,
+    owners: Sparse<Option<Slot>>,
     /// The groups of each entity.
-    owned: Vec<Vec<Group>>,
+    owned: Sparse<Vec<Group>>,
     /// Room in these lists.
     room: usize,
 }
@@ -39,7 +40,7 @@ impl Groups {
             return Ok(Self::Entity);
         }
         let keys = Keys::try_new(columns.iter().copied())?;
-        Ok(Self::Many(Many { keys, owners: Vec::new(), owned: Vec::new(), room: 0 }))
+        Ok(Self::Many(Box::new(Many { keys, owners: Sparse::default(), owned: Sparse::default(), room: 0 })))
     }
 
     /// The numbers of groups, given their columns and their entities; new ones get one.
@@ -50,20 +51,18 @@ impl Groups {
         let Self::Many(many) = self else { return Ok(entities) };
         let groups = many.keys.intern(columns)?;
         for (group, entity) in groups.iter().zip(entities) {
-            let at = *group as usize;
-            if many.owners.len() <= at {
-                many.owners.resize(at + 1, Slot::MAX);
+            let owner = many.owners.make(*group);
+            if owner.is_some() {
+                continue;
             }
-            if many.owners[at] == Slot::MAX {
-                many.owners[at] = entity;
-                let entity = entity as usize;
-                if many.owned.len() <= entity {
-                    many.owned.resize_with(entity + 1, Vec::new);
-                }
-                let owned = &mut many.owned[entity];
-                let before = owned.capacity();
-                owned.push(*group);
-                many.room += owned.capacity() - before;
+            *owner = Some(entity);
+            many.owners.occupy(*group);
+            let owned = many.owned.make(entity);
+            let (before, is_first) = (owned.capacity(), owned.is_empty());
+            owned.push(*group);
+            many.room += owned.capacity() - before;
+            if is_first {
+                many.owned.occupy(entity);
             }
         }
         Ok(groups)
@@ -74,7 +73,7 @@ impl Groups {
         match self {
             Self::Entity => entities.to_vec(),
             Self::Many(many) => {
-                let owned = entities.iter().filter_map(|entity| many.owned.get(*entity as usize));
+                let owned = entities.iter().filter_map(|entity| many.owned.get(*entity));
                 owned.flatten().copied().collect()
             }
         }
@@ -84,7 +83,7 @@ impl Groups {
     pub fn owner(&self, group: Group) -> Slot {
         match self {
             Self::Entity => group,
-            Self::Many(many) => many.owners[group as usize],
+            Self::Many(many) => many.owners.get(group).copied().flatten().unwrap_or(Slot::MAX),
         }
     }
 
@@ -105,21 +104,27 @@ impl Groups {
         match self {
             Self::Entity => is_free(entity),
             Self::Many(many) => {
-                let Some(owned) = many.owned.get_mut(entity as usize) else { return true };
+                let owned = many.owned.get_mut(entity).filter(|owned| !owned.is_empty());
+                let Some(owned) = owned else { return true };
                 let before = owned.capacity();
                 owned.retain(|group| {
                     let is_free = is_free(*group);
                     if is_free {
                         many.keys.remove(*group);
-                        many.owners[*group as usize] = Slot::MAX;
+                        many.owners.get_mut(*group).map(Option::take);
+                        many.owners.vacate(*group);
                     }
                     !is_free
                 });
-                if owned.is_empty() {
+                let is_empty = owned.is_empty();
+                if is_empty {
                     *owned = Vec::new();
                 }
                 many.room = many.room + owned.capacity() - before;
-                owned.is_empty()
+                if is_empty {
+                    many.owned.vacate(entity);
+                }
+                is_empty
             }
         }
     }
@@ -129,10 +134,7 @@ impl Groups {
         match self {
             Self::Entity => 0,
             Self::Many(many) => {
-                many.keys.bytes()
-                    + many.owners.capacity() * size_of::<Slot>()
-                    + many.owned.capacity() * size_of::<Vec<Group>>()
-                    + many.room * size_of::<Group>()
+                many.keys.bytes() + many.owners.bytes() + many.owned.bytes() + many.room * size_of::<Group>()
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Keys of one or several columns and their numbers. A key that is given up
 //! leaves nothing behind; its number is used again.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use arrow::row::{RowConverter, SortField};
 use datafusion::common::utils::normalize_float_zero;
 
 use super::map::Map;
+use super::sparse::Sparse;
 
 /// The number of a key.
 pub type Slot = u32;
@@ -21,8 +24,11 @@ pub struct Keys {
     converter: RowConverter,
 
     slots: Map<Arc<[u8]>, Slot>,
-    keys: Vec<Option<Arc<[u8]>>>,
-    free: Vec<Slot>,
+    keys: Sparse<Option<Arc<[u8]>>>,
+    /// Numbers out of use. The lowest is taken first: high ones go out of use for good.
+    free: BinaryHeap<Reverse<Slot>>,
+    /// The first number that was not in use yet.
+    next: Slot,
     key_bytes: usize,
 }
 
@@ -34,7 +40,14 @@ impl Keys {
     pub fn try_new<'a>(columns: impl IntoIterator<Item = &'a DataType>) -> Result<Self, ArrowError> {
         let fields = columns.into_iter().map(|column| SortField::new(column.clone()));
         let converter = RowConverter::new(fields.collect())?;
-        Ok(Self { converter, slots: Map::default(), keys: Vec::new(), free: Vec::new(), key_bytes: 0 })
+        Ok(Self {
+            converter,
+            slots: Map::default(),
+            keys: Sparse::default(),
+            free: BinaryHeap::new(),
+            next: 0,
+            key_bytes: 0,
+        })
     }
 
     /// The numbers of keys; new ones get one.
@@ -52,11 +65,10 @@ impl Keys {
             }
             let key: Arc<[u8]> = key.into();
             self.key_bytes += key.len();
-            let slot = self.free.pop().unwrap_or_else(|| {
-                self.keys.push(None);
-                Slot::try_from(self.keys.len() - 1).unwrap_or(Slot::MAX)
-            });
-            self.keys[slot as usize] = Some(Arc::clone(&key));
+            let slot = self.free.pop().map_or(self.next, |Reverse(slot)| slot);
+            self.next = self.next.max(slot.saturating_add(1));
+            *self.keys.make(slot) = Some(Arc::clone(&key));
+            self.keys.occupy(slot);
             self.slots.insert(key, slot);
             slots.push(slot);
         }
@@ -78,23 +90,28 @@ impl Keys {
     /// Only of our own making.
     pub fn columns(&self, slots: &[Slot]) -> Result<Vec<ArrayRef>, ArrowError> {
         let parser = self.converter.parser();
-        let rows = slots.iter().filter_map(|slot| self.keys.get(*slot as usize)?.as_deref());
+        let rows = slots.iter().filter_map(|slot| self.keys.get(*slot)?.as_deref());
         self.converter.convert_rows(rows.map(|key| parser.parse(key)))
     }
 
     /// Gives a key up.
     pub fn remove(&mut self, slot: Slot) {
-        if let Some(key) = self.keys.get_mut(slot as usize).and_then(Option::take) {
+        if let Some(key) = self.keys.get_mut(slot).and_then(Option::take) {
+            self.keys.vacate(slot);
             self.key_bytes -= key.len();
             self.slots.remove(&key);
-            self.free.push(slot);
+            self.free.push(Reverse(slot));
             self.slots.shrink();
+            if self.slots.is_empty() {
+                self.free = BinaryHeap::new();
+                self.next = 0;
+            }
         }
     }
 
     /// Whether a number is in use.
     pub fn is_known(&self, slot: Slot) -> bool {
-        self.keys.get(slot as usize).is_some_and(Option::is_some)
+        self.keys.get(slot).is_some_and(Option::is_some)
     }
 
     /// Every number in use.
@@ -116,7 +133,8 @@ impl Keys {
     pub fn bytes(&self) -> usize {
         const COUNTS: usize = 2 * size_of::<usize>();
         self.slots.bytes()
-            + self.keys.capacity() * size_of::<Option<Arc<[u8]>>>()
+            + self.keys.bytes()
+            + self.free.capacity() * size_of::<Slot>()
             + self.slots.len() * COUNTS
             + self.key_bytes
     }

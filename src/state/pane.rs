@@ -22,6 +22,7 @@ use arrow::array::{ArrayRef, BooleanArray};
 use datafusion::common::{HashMap, Result};
 
 use super::kernel::{AnyKernel, Kernels, Mode, NOTHING, Pair, Row};
+use super::sparse::Sparse;
 use cells::{Cells, Work};
 use index::Index;
 use rows::Rows;
@@ -41,26 +42,17 @@ pub struct Fresh {
 /// Tiles of one partition.
 #[derive(Debug, Default)]
 struct Part {
-    cells: Vec<Cells>,
+    cells: Sparse<Cells>,
     index: Index,
     /// Room for tiles, over all groups, in bytes.
     room: usize,
 }
 
 impl Part {
-    /// Gives the room of groups back that are not there any more.
-    fn shrink(&mut self) {
-        let last = self.cells.iter().rposition(|cells| !cells.is_empty());
-        self.cells.truncate(last.map_or(0, |last| last + 1));
-        if self.cells.capacity() > 4 * self.cells.len() + 4096 {
-            self.cells.shrink_to(2 * self.cells.len());
-        }
-    }
-
     /// Brings the cells of groups near the processor. Reading them is all that is done: so simple a
     /// loop waits for many of them at a time, which what is done with them then does not.
     fn warm(&self, groups: impl Iterator<Item = Group>) {
-        let newest = groups.filter_map(|group| self.cells.get(group as usize)).map(Cells::newest);
+        let newest = groups.filter_map(|group| self.cells.get(group)).map(Cells::newest);
         std::hint::black_box(newest.fold(0, |all, one| all ^ one));
     }
 }
@@ -169,16 +161,16 @@ impl Pane {
         let mut new = Vec::with_capacity(fresh.len());
         for Fresh { position, tile, row } in fresh {
             let group = groups[*position as usize];
-            let at = group as usize;
-            if part.cells.len() <= at {
-                part.cells.resize_with(at + 1, Cells::default);
-            }
-            let cells = &mut part.cells[at];
+            let cells = part.cells.make(group);
+            let was_empty = cells.is_empty();
             part.room -= cells.bytes();
             if cells.place(*tile, *row, self.open, &mut self.rows, &mut self.work) {
                 new.push((*tile, group));
             }
             part.room += cells.bytes();
+            if was_empty {
+                part.cells.occupy(group);
+            }
         }
         part.index.insert(new);
         self.do_work()
@@ -194,7 +186,7 @@ impl Pane {
         if self.open {
             for part in self.parts.values_mut() {
                 for group in groups {
-                    if let Some(cells) = part.cells.get_mut(*group as usize) {
+                    if let Some(cells) = part.cells.get_mut(*group) {
                         cells.prepare(inside.start, &mut self.work);
                     }
                 }
@@ -211,7 +203,7 @@ impl Pane {
             let mut rows = [NOTHING; 3];
             let mut together = NOTHING;
             for part in self.parts.values() {
-                let Some(cells) = part.cells.get(*group as usize) else { continue };
+                let Some(cells) = part.cells.get(*group) else { continue };
                 let tiles = cells.inside(inside, self.open);
                 if tiles.is_empty() {
                     continue;
@@ -282,16 +274,17 @@ impl Pane {
                 continue;
             }
             for group in dropped.drain(..) {
-                let cells = &mut part.cells[group as usize];
+                let Some(cells) = part.cells.get_mut(group).filter(|cells| !cells.is_empty()) else {
+                    continue;
+                };
                 part.room -= cells.bytes();
-                let before = cells.is_empty();
                 cells.drop_before(floor, &mut self.work);
                 part.room += cells.bytes();
-                if cells.is_empty() && !before {
+                if cells.is_empty() {
+                    part.cells.vacate(group);
                     emptied.push(group);
                 }
             }
-            part.shrink();
         }
         self.do_work()?;
         self.work.shrink();
@@ -309,7 +302,7 @@ impl Pane {
     /// Gives a partition's tiles up; its groups are added to `lost`.
     pub fn forget(&mut self, part: i32, lost: &mut Vec<Group>) {
         let Some(mut part) = self.parts.remove(&part) else { return };
-        for (group, cells) in (0..).zip(&mut part.cells) {
+        for (group, cells) in part.cells.iter_mut() {
             if !cells.is_empty() {
                 cells.give_up(&mut self.work.free);
                 lost.push(group);
@@ -320,13 +313,13 @@ impl Pane {
 
     /// The number of a group's newest tile.
     pub fn newest(&self, group: Group) -> Option<i64> {
-        let cells = self.parts.values().filter_map(|part| part.cells.get(group as usize));
+        let cells = self.parts.values().filter_map(|part| part.cells.get(group));
         cells.filter(|cells| !cells.is_empty()).map(Cells::newest).max()
     }
 
     /// Whether a group has nothing here.
     pub fn is_free(&self, group: Group) -> bool {
-        let is_free = |part: &Part| part.cells.get(group as usize).is_none_or(Cells::is_empty);
+        let is_free = |part: &Part| part.cells.get(group).is_none_or(Cells::is_empty);
         self.parts.values().all(is_free)
     }
 
@@ -338,9 +331,7 @@ impl Pane {
     /// Bytes that all of it takes.
     pub fn bytes(&self) -> usize {
         let parts = self.parts.values();
-        let parts = parts
-            .map(|part| part.cells.capacity() * size_of::<Cells>() + part.room + part.index.bytes())
-            .sum::<usize>();
+        let parts = parts.map(|part| part.cells.bytes() + part.room + part.index.bytes()).sum::<usize>();
         let rows = self.rows.bytes() + self.work.bytes();
         parts + rows + self.kernels.bytes()
     }
@@ -373,7 +364,7 @@ impl Pane {
     /// Closes the gaps between rows, so that what was needed at a peak is given back.
     fn renumber(&mut self) {
         let mut kept = vec![NOTHING];
-        for cells in self.parts.values_mut().flat_map(|part| &mut part.cells) {
+        for (_, cells) in self.parts.values_mut().flat_map(|part| part.cells.iter_mut()) {
             cells.renumber(|row| {
                 kept.push(row);
                 Row::try_from(kept.len() - 1).unwrap_or(Row::MAX)

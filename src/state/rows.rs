@@ -22,6 +22,7 @@ use arrow::compute::interleave_record_batch;
 use arrow::error::ArrowError;
 
 use super::keys::Slot;
+use super::sparse::Sparse;
 use chunk::Chunk;
 
 /// Chunks are not merged beyond this many rows: a larger one is copied at more
@@ -41,7 +42,7 @@ struct Part {
     /// In the order of offsets.
     chunks: Vec<Chunk>,
     /// The events of each entity, in the order of offsets.
-    lists: Vec<Vec<Place>>,
+    lists: Sparse<Vec<Place>>,
     /// Entities with events in a stretch, some of them more than once.
     index: BTreeMap<i64, Vec<Slot>>,
     /// Room in the lists and in the index, in entries.
@@ -112,18 +113,18 @@ impl Rows {
     /// Gives a partition's events up; its entities are added to `lost`.
     pub fn forget(&mut self, partition: i32, lost: &mut Vec<Slot>) {
         let Some(part) = self.parts.remove(&partition) else { return };
-        lost.extend((0..).zip(&part.lists).filter(|(_, list)| !list.is_empty()).map(|(slot, _)| slot));
+        lost.extend(part.lists.iter().filter(|(_, list)| !list.is_empty()).map(|(slot, _)| slot));
     }
 
     /// The stretch of the event of an entity that came last, of any partition.
     pub fn newest(&self, slot: Slot) -> Option<i64> {
-        let lists = self.parts.values().filter_map(|part| part.lists.get(slot as usize));
+        let lists = self.parts.values().filter_map(|part| part.lists.get(slot));
         lists.filter_map(|list| list.last()).map(|place| place.stretch).max()
     }
 
     /// Whether an entity has nothing here.
     pub fn is_free(&self, slot: Slot) -> bool {
-        self.parts.values().all(|part| part.lists.get(slot as usize).is_none_or(Vec::is_empty))
+        self.parts.values().all(|part| part.lists.get(slot).is_none_or(Vec::is_empty))
     }
 
     /// Events kept.
@@ -144,15 +145,14 @@ impl Rows {
 
 impl Part {
     fn note(&mut self, owner: Slot, place: Place) {
-        let at = owner as usize;
-        if self.lists.len() <= at {
-            self.lists.resize_with(at + 1, Vec::new);
-        }
-        let list = &mut self.lists[at];
-        let before = list.capacity();
+        let list = self.lists.make(owner);
+        let (before, is_first) = (list.capacity(), list.is_empty());
         let is_known = list.last().is_some_and(|last| last.stretch == place.stretch);
         list.push(place);
         self.room += list.capacity() - before;
+        if is_first {
+            self.lists.occupy(owner);
+        }
         if !is_known {
             let slots = self.index.entry(place.stretch).or_default();
             let before = slots.capacity();
@@ -177,7 +177,7 @@ impl Part {
     }
 
     fn gather(&self, slots: &[Slot]) -> Result<Option<RecordBatch>, ArrowError> {
-        let lists = slots.iter().filter_map(|slot| self.lists.get(*slot as usize));
+        let lists = slots.iter().filter_map(|slot| self.lists.get(*slot));
         let mut offsets: Vec<i64> = lists.flatten().map(|place| place.offset).collect();
         offsets.sort_unstable();
         let mut batches: Vec<&RecordBatch> = Vec::new();
@@ -205,10 +205,7 @@ impl Part {
             let slots = first.remove();
             self.index_room -= slots.capacity();
             for slot in slots {
-                let list = &mut self.lists[slot as usize];
-                if list.is_empty() {
-                    continue;
-                }
+                let Some(list) = self.lists.get_mut(slot).filter(|list| !list.is_empty()) else { continue };
                 let before = list.capacity();
                 gone.extend(list.iter().filter(|place| place.stretch < floor).map(|place| place.offset));
                 list.retain(|place| place.stretch >= floor);
@@ -217,6 +214,7 @@ impl Part {
                 }
                 self.room = self.room + list.capacity() - before;
                 if list.is_empty() {
+                    self.lists.vacate(slot);
                     emptied.push(slot);
                 }
             }
@@ -238,7 +236,7 @@ impl Part {
 
     fn bytes(&self) -> usize {
         self.chunks.iter().map(Chunk::bytes).sum::<usize>()
-            + self.lists.capacity() * size_of::<Vec<Place>>()
+            + self.lists.bytes()
             + self.room * size_of::<Place>()
             + self.index.len() * size_of::<(i64, Vec<Slot>)>()
             + self.index_room * size_of::<Slot>()

@@ -25,6 +25,7 @@ use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 use super::{Kernel, Mode, Pair, Row};
+use crate::state::column::Column;
 
 /// Of a row that has no group in this call.
 const UNGROUPED: u32 = u32::MAX;
@@ -136,7 +137,7 @@ struct Boxed<F: Form> {
     /// No events, once it is known what columns these have.
     nothing: Option<Vec<ArrayRef>>,
     /// By row; of those without events there is none.
-    states: Vec<Option<F::State>>,
+    states: Column<Option<F::State>>,
     /// What the states take beside their own size.
     held: usize,
     /// By row, during a call.
@@ -150,7 +151,7 @@ impl<F: Form> Boxed<F> {
             types,
             form,
             nothing: None,
-            states: Vec::new(),
+            states: Column::default(),
             held: 0,
             groups: Vec::new(),
         }
@@ -283,9 +284,7 @@ impl<F: Form> Kernel for Boxed<F> {
     }
 
     fn keep(&mut self, rows: &[Row]) {
-        let mut states = Vec::with_capacity(rows.len());
-        states.extend(rows.iter().map(|row| self.states[*row as usize].take()));
-        self.states = states;
+        self.states = rows.iter().map(|row| self.states[*row as usize].take()).collect();
         self.held = self.states.iter().flatten().map(F::bytes).sum();
         self.groups = Vec::new();
     }
@@ -403,9 +402,7 @@ impl<F: Form> Kernel for Boxed<F> {
     }
 
     fn bytes(&self) -> usize {
-        self.states.capacity() * size_of::<Option<F::State>>()
-            + self.held
-            + self.groups.capacity() * size_of::<u32>()
+        self.states.bytes() + self.held + self.groups.capacity() * size_of::<u32>()
     }
 }
 

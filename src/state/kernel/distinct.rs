@@ -26,6 +26,7 @@ use self::dictionary::{Dictionary, Id, NULL, SKIPPED, too_many};
 use self::set::Set;
 use self::values::{Numbers, Texts, Values};
 use super::{Kernel, Mode, Pair, Row};
+use crate::state::column::Column;
 
 /// The kernel of an aggregate that this module knows.
 pub(super) fn kernel(aggregate: &Arc<AggregateFunctionExpr>) -> Option<Box<dyn Kernel>> {
@@ -96,7 +97,7 @@ struct Distinct<V> {
 
     dictionary: Dictionary<V>,
     /// One a row.
-    sets: Vec<Set>,
+    sets: Column<Set>,
     /// Bytes that the sets take beside those of their rows.
     heap: usize,
     /// Ids of one batch.
@@ -106,7 +107,7 @@ struct Distinct<V> {
 impl<V: Values> Distinct<V> {
     fn new(output: Output, skips_nulls: bool, item: FieldRef) -> Self {
         let dictionary = Dictionary::default();
-        Self { output, skips_nulls, item, dictionary, sets: Vec::new(), heap: 0, ids: Vec::new() }
+        Self { output, skips_nulls, item, dictionary, sets: Column::default(), heap: 0, ids: Vec::new() }
     }
 
     /// Writes the id of each value, [`SKIPPED`] where the filter is not true and for a NULL that does
@@ -200,7 +201,6 @@ impl<V: Values> Kernel for Distinct<V> {
 
     fn resize(&mut self, rows: usize) {
         debug_assert!(rows >= self.sets.len(), "{rows} rows are fewer than there are");
-        super::make_room(&mut self.sets, rows);
         self.sets.resize_with(rows, Set::default);
     }
 
@@ -318,10 +318,7 @@ impl<V: Values> Kernel for Distinct<V> {
     }
 
     fn bytes(&self) -> usize {
-        self.sets.capacity() * size_of::<Set>()
-            + self.heap
-            + self.dictionary.bytes()
-            + self.ids.capacity() * size_of::<Id>()
+        self.sets.bytes() + self.heap + self.dictionary.bytes() + self.ids.capacity() * size_of::<Id>()
     }
 }
 
@@ -348,8 +345,8 @@ fn within<'a, Element>(elements: &'a [Element], lists: &ListArray, position: usi
     &elements[offsets[position].as_usize()..offsets[position + 1].as_usize()]
 }
 
-fn both(sets: &mut [Set], pair: Pair) -> [&mut Set; 2] {
-    let both = sets.get_disjoint_mut([pair.into as usize, pair.from as usize]);
+fn both(sets: &mut Column<Set>, pair: Pair) -> [&mut Set; 2] {
+    let both = sets.both(pair.into as usize, pair.from as usize);
     both.expect("a pair is of two rows that there are")
 }
 

@@ -142,17 +142,3 @@ pub fn kernel(aggregates: &[&Arc<AggregateFunctionExpr>]) -> Result<AnyKernel> {
     let own = distinct::kernel(aggregate).map_or_else(|| boxed::kernel(aggregate), Ok);
     own.map(AnyKernel::Own)
 }
-
-/// Makes a column as long as there are rows.
-fn grow<T: Clone>(column: &mut Vec<T>, rows: usize, nothing: T) {
-    make_room(column, rows);
-    column.resize(rows, nothing);
-}
-
-/// Makes room for so many rows. Columns of states are most of what is kept: a
-/// quarter is put on top, where a vector by itself would take twice as much.
-fn make_room<T>(column: &mut Vec<T>, rows: usize) {
-    if column.capacity() < rows {
-        column.reserve_exact(rows - column.len() + rows / 4);
-    }
-}

@@ -13,13 +13,20 @@ use arrow::array::{ArrayRef, BooleanArray};
 use datafusion::common::Result;
 
 use super::{Pair, Row};
+use crate::state::column::Chunks;
 
 /// Rows of words.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Table {
     /// The words of a row in which nothing is.
     nothing: Vec<u64>,
-    words: Vec<u64>,
+    words: Chunks<u64>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { nothing: Vec::new(), words: Chunks::new(0) }
+    }
 }
 
 impl Table {
@@ -27,57 +34,51 @@ impl Table {
     pub fn widen(&mut self, nothing: &[u64]) -> usize {
         let at = self.nothing.len();
         self.nothing.extend_from_slice(nothing);
+        self.words.widen(self.nothing.len());
         at
     }
 
     /// Makes room for this many rows; those added have nothing in them.
     pub fn resize(&mut self, rows: usize) {
-        let words = rows * self.nothing.len();
-        super::make_room(&mut self.words, words);
-        while self.words.len() < words {
-            self.words.extend_from_slice(&self.nothing);
+        if !self.nothing.is_empty() {
+            self.words.resize(rows, |words| words.extend_from_slice(&self.nothing));
         }
     }
 
     /// Keeps these rows alone, in this order.
     pub fn keep(&mut self, rows: &[Row]) {
-        let mut kept = Vec::with_capacity(rows.len() * self.nothing.len());
-        rows.iter().for_each(|row| kept.extend_from_slice(&self.words[self.span(*row)]));
+        let mut kept = Chunks::new(self.nothing.len());
+        if !self.nothing.is_empty() {
+            let mut rows = rows.iter();
+            kept.resize(rows.len(), |words| {
+                rows.by_ref().take(1).for_each(|row| words.extend_from_slice(self.words.row(*row as usize)));
+            });
+        }
         self.words = kept;
     }
 
     /// Leaves nothing in these rows.
     pub fn clear(&mut self, rows: &[Row]) {
-        for row in rows {
-            let span = self.span(*row);
-            self.words[span].copy_from_slice(&self.nothing);
+        if !self.nothing.is_empty() {
+            rows.iter().for_each(|row| self.words.row_mut(*row as usize).copy_from_slice(&self.nothing));
         }
     }
 
     /// Bytes that it takes.
-    pub const fn bytes(&self) -> usize {
-        self.words.capacity() * size_of::<u64>()
+    pub fn bytes(&self) -> usize {
+        self.words.bytes()
     }
 
     /// Some words of a row.
     #[inline]
     pub fn get<const N: usize>(&self, row: Row, at: usize) -> [u64; N] {
-        let begin = row as usize * self.nothing.len() + at;
-        let mut words = [0; N];
-        words.copy_from_slice(&self.words[begin..begin + N]);
-        words
+        *self.words.part(row as usize, at)
     }
 
     /// Changes them.
     #[inline]
     pub fn set<const N: usize>(&mut self, row: Row, at: usize, words: [u64; N]) {
-        let begin = row as usize * self.nothing.len() + at;
-        self.words[begin..begin + N].copy_from_slice(&words);
-    }
-
-    fn span(&self, row: Row) -> std::ops::Range<usize> {
-        let begin = row as usize * self.nothing.len();
-        begin..begin + self.nothing.len()
+        *self.words.part_mut(row as usize, at) = words;
     }
 }
 

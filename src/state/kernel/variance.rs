@@ -51,6 +51,7 @@ struct State {
 }
 
 impl State {
+    #[inline]
     fn of(table: &Table, row: Row, at: usize) -> Self {
         let [count, mean, m2] = table.get(row, at);
         Self { count, mean: f64::from_bits(mean), m2: f64::from_bits(m2) }

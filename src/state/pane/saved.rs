@@ -21,7 +21,7 @@ impl Pane {
         let mut saved = SavedTiles::default();
         let mut rows: Vec<Row> = Vec::new();
         if let Some(part) = self.parts.get_mut(&part) {
-            for (group, cells) in (0..).zip(&mut part.cells) {
+            for (group, cells) in part.cells.iter_mut() {
                 let changed = cells.take_changed();
                 if cells.is_empty() || !(all || changed) {
                     continue;
@@ -53,9 +53,8 @@ impl Pane {
             return internal_err!("{} kernels, and {} were saved", self.kernels.count(), saved.states.len());
         }
         let known = self.parts.get(&part);
-        let is_new = |group: &Group| {
-            known.is_none_or(|part| part.cells.get(*group as usize).is_none_or(Cells::is_empty))
-        };
+        let is_new =
+            |group: &Group| known.is_none_or(|part| part.cells.get(*group).is_none_or(Cells::is_empty));
         let wanted: Vec<bool> = groups.iter().map(is_new).collect();
         let mask: BooleanArray = saved.of.iter().map(|of| Some(wanted[*of as usize])).collect();
         let rows: Vec<Row> = (0..mask.true_count()).map(|_| self.rows.take()).collect();
@@ -75,16 +74,14 @@ impl Pane {
             if !wanted {
                 continue;
             }
-            let at = *group as usize;
-            if part.cells.len() <= at {
-                part.cells.resize_with(at + 1, Cells::default);
-            }
             new.extend(saved.numbers[tiles.clone()].iter().map(|number| (*number, *group)));
             let tiles = saved.numbers[tiles].iter().copied().zip(rows.by_ref());
             let cells = Cells::load(tiles, suffixes, self.open, &mut self.rows, &mut self.work);
             part.room += cells.bytes();
-            part.room -= part.cells[at].bytes();
-            part.cells[at] = cells;
+            let place = part.cells.make(*group);
+            part.room -= place.bytes();
+            *place = cells;
+            part.cells.occupy(*group);
         }
         part.index.insert(new);
         self.do_work()

@@ -243,7 +243,7 @@ fn a_long_window_is_a_few_rows() {
         let inside = tile - 300..i64::MAX;
         let look = pane.look(&[0], &inside).unwrap();
         pane.close(look);
-        let cells = &pane.parts[&0].cells[0];
+        let cells = pane.parts[&0].cells.get(0).unwrap();
         let mut rows = 0;
         cells.rows(cells.inside(&inside, true), Mode::Stack, |_| rows += 1);
         most = most.max(rows);
@@ -274,6 +274,26 @@ fn lists_of_work_are_counted_and_shrink_after_a_peak() {
     pane.drop_before(0, &mut Vec::new()).unwrap();
     pane.drop_before(0, &mut Vec::new()).unwrap();
     assert_eq!(pane.work.bytes(), before);
+}
+
+#[test]
+fn groups_that_went_quiet_leave_no_room() {
+    let mut pane = Pane::new(kernels(), true);
+    add(&mut pane, 0, &[(0, 1, 1)]);
+    let few = pane.bytes();
+    let events: Vec<(Group, i64, i64)> = (0..100_000).map(|group| (group, 1, 1)).collect();
+    add(&mut pane, 0, &events);
+    // Others come in their place, with higher numbers.
+    let events: Vec<(Group, i64, i64)> = (100_000..100_010).map(|group| (group, 9, 1)).collect();
+    add(&mut pane, 0, &events);
+    let many = pane.bytes();
+    let mut emptied = Vec::new();
+    for _ in 0..3 {
+        pane.drop_before(5, &mut emptied).unwrap();
+    }
+    assert_eq!(emptied.len(), 100_000);
+    let left = pane.bytes() - few;
+    assert!(left * 20 < many, "{left} bytes of {many}");
 }
 
 #[test]

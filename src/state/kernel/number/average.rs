@@ -18,11 +18,13 @@ struct State {
 }
 
 impl State {
+    #[inline]
     fn of(table: &Table, row: Row, at: usize) -> Self {
         let [sum, count] = table.get(row, at);
         Self { sum: f64::from_bits(sum), count }
     }
 
+    #[inline]
     fn put(self, table: &mut Table, row: Row, at: usize) {
         table.set(row, at, [self.sum.to_bits(), self.count]);
     }

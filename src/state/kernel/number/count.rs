@@ -14,11 +14,13 @@ use super::super::{Pair, Row};
 #[derive(Debug)]
 pub(super) struct Counts;
 
+#[inline]
 fn count(table: &Table, row: Row, at: usize) -> i64 {
     let [count] = table.get(row, at);
     count.cast_signed()
 }
 
+#[inline]
 fn add(table: &mut Table, row: Row, at: usize, more: i64) {
     let count = count(table, row, at) + more;
     table.set(row, at, [count.cast_unsigned()]);

@@ -225,6 +225,7 @@ struct State<N> {
 }
 
 impl<N: Words> State<N> {
+    #[inline]
     fn of(table: &Table, row: Row, at: usize) -> Self {
         let (words, seen) = if N::IS_WIDE {
             let [seen, low, high] = table.get(row, at);
@@ -236,6 +237,7 @@ impl<N: Words> State<N> {
         Self { value: N::of_words(words), seen: seen != 0 }
     }
 
+    #[inline]
     fn put(self, table: &mut Table, row: Row, at: usize) {
         let (seen, [low, high]) = (u64::from(self.seen), self.value.words());
         if N::IS_WIDE {

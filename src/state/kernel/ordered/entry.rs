@@ -13,6 +13,7 @@ use datafusion::common::Result;
 
 use super::foreign;
 use super::values::Places;
+use crate::state::column::Column;
 
 /// There is an entry.
 pub const PRESENT: u32 = 1 << 7;
@@ -68,14 +69,18 @@ impl<const N: usize> Entry<N> {
 }
 
 /// Which of the entries' values are NULL, if any is.
-pub fn nulls<const N: usize>(entries: &[Entry<N>], places: Places<'_>, value: usize) -> Option<NullBuffer> {
+pub fn nulls<const N: usize>(
+    entries: &Column<Entry<N>>,
+    places: Places<'_>,
+    value: usize,
+) -> Option<NullBuffer> {
     let bit = valid(value);
     let valid: BooleanBuffer = places.indices().map(|at| entries[at].marks & bit != 0).collect();
     Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0)
 }
 
 /// Entries as columns: one a key, then the marks.
-pub fn save<const N: usize>(entries: &[Entry<N>], places: Places<'_>) -> Vec<ArrayRef> {
+pub fn save<const N: usize>(entries: &Column<Entry<N>>, places: Places<'_>) -> Vec<ArrayRef> {
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(N + 2);
     for key in 0..N {
         let words: Vec<u64> = places.indices().map(|at| entries[at].words[key]).collect();
@@ -91,7 +96,7 @@ pub fn save<const N: usize>(entries: &[Entry<N>], places: Places<'_>) -> Vec<Arr
 /// # Errors
 /// When the columns are others.
 pub fn load<const N: usize>(
-    entries: &mut [Entry<N>],
+    entries: &mut Column<Entry<N>>,
     places: Places<'_>,
     columns: &[ArrayRef],
 ) -> Result<()> {

@@ -18,6 +18,7 @@ use super::entry::{self, Entry, PRESENT, valid};
 use super::foreign;
 use super::keys::{Flags, Order};
 use super::values::{OneEach, Places};
+use crate::state::column::Column;
 use crate::state::kernel::{Kernel, Mode, Pair, Row};
 
 /// Pairs that are decided before their values are copied: a list that stays near the processor.
@@ -39,7 +40,7 @@ pub struct First<const N: usize> {
     /// Of a single part only: which entry counts depends on the value then.
     skips_nulls: bool,
 
-    entries: Vec<Entry<N>>,
+    entries: Column<Entry<N>>,
     parts: Vec<Part>,
     /// The keys of one call.
     words: Vec<[u64; N]>,
@@ -50,7 +51,7 @@ pub struct First<const N: usize> {
 impl<const N: usize> First<N> {
     /// No rows yet.
     pub fn new(order: Order<N>, skips_nulls: bool, parts: Vec<Part>) -> Self {
-        let (entries, words, won) = (Vec::new(), Vec::new(), Vec::new());
+        let (entries, words, won) = (Column::default(), Vec::new(), Vec::new());
         Self { order, skips_nulls, entries, parts, words, won }
     }
 
@@ -98,14 +99,12 @@ impl<const N: usize> Kernel for First<N> {
 
     fn resize(&mut self, rows: usize) {
         let rows = rows.max(self.entries.len());
-        super::super::grow(&mut self.entries, rows, Entry::NONE);
+        self.entries.resize_with(rows, || Entry::NONE);
         self.parts.iter_mut().for_each(|part| part.values.make_room(rows));
     }
 
     fn keep(&mut self, rows: &[Row]) {
-        let mut entries = Vec::with_capacity(rows.len());
-        entries.extend(rows.iter().map(|row| self.entries[*row as usize]));
-        self.entries = entries;
+        self.entries = rows.iter().map(|row| self.entries[*row as usize]).collect();
         self.parts.iter_mut().for_each(|part| part.values.keep_rows(rows));
         self.words = Vec::new();
         self.won = Vec::new();
@@ -207,7 +206,7 @@ impl<const N: usize> Kernel for First<N> {
     }
 
     fn bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry<N>>()
+        self.entries.bytes()
             + self.words.capacity() * size_of::<[u64; N]>()
             + self.won.capacity() * size_of::<(Row, usize)>()
             + self.parts.capacity() * size_of::<Part>()

@@ -11,6 +11,7 @@ use super::entry::{self, Entry, PRESENT, valid};
 use super::foreign;
 use super::keys::{Flags, Order};
 use super::values::{Places, Values};
+use crate::state::column::Column;
 use crate::state::kernel::{Kernel, Mode, Pair, Row};
 
 /// The entries of all rows, those of a row beside each other, the earliest first.
@@ -22,7 +23,7 @@ pub struct Nth<V, const N: usize> {
     /// How many entries a row has: the last of them is the value.
     depth: usize,
 
-    entries: Vec<Entry<N>>,
+    entries: Column<Entry<N>>,
     values: V,
     /// The keys of one call.
     words: Vec<[u64; N]>,
@@ -39,7 +40,7 @@ struct Events<'a, V: Values, const N: usize> {
 impl<V: Values, const N: usize> Nth<V, N> {
     /// No rows yet.
     pub fn new(order: Order<N>, arguments: usize, depth: usize, values: V) -> Self {
-        Self { order, arguments, depth, entries: Vec::new(), values, words: Vec::new() }
+        Self { order, arguments, depth, entries: Column::default(), values, words: Vec::new() }
     }
 
     /// The entry at `at` goes up to its place among those from `first` on.
@@ -85,7 +86,7 @@ impl<V: Values, const N: usize> Kernel for Nth<V, N> {
 
     fn resize(&mut self, rows: usize) {
         let entries = (rows * self.depth).max(self.entries.len());
-        super::super::grow(&mut self.entries, entries, Entry::NONE);
+        self.entries.resize_with(entries, || Entry::NONE);
         self.values.resize(entries);
     }
 
@@ -93,10 +94,8 @@ impl<V: Values, const N: usize> Kernel for Nth<V, N> {
         let depth = self.depth;
         let of_row = move |row: &Row| *row as usize * depth..(*row as usize + 1) * depth;
         let kept = || rows.iter().flat_map(of_row);
-        let mut entries = Vec::with_capacity(rows.len() * depth);
-        entries.extend(kept().map(|at| self.entries[at]));
-        self.values.keep(rows.len() * depth, kept());
-        self.entries = entries;
+        self.entries = kept().map(|at| self.entries[at]).collect();
+        self.values.keep(kept());
         self.words = Vec::new();
     }
 
@@ -188,8 +187,6 @@ impl<V: Values, const N: usize> Kernel for Nth<V, N> {
     }
 
     fn bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry<N>>()
-            + self.words.capacity() * size_of::<[u64; N]>()
-            + self.values.bytes()
+        self.entries.bytes() + self.words.capacity() * size_of::<[u64; N]>() + self.values.bytes()
     }
 }

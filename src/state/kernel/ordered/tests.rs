@@ -415,7 +415,7 @@ fn long_texts_give_their_memory_back() {
     texts.set(0, &opened, 1);
     texts.forget(1);
     assert!(texts.bytes() < before + 200);
-    texts.keep(1, [0].into_iter());
+    texts.keep([0].into_iter());
     let places = Places { rows: &[0], depth: 1, slot: 0 };
     let array = texts.array(places, None).unwrap();
     assert_eq!(array.as_string::<i32>().value(0), "y");

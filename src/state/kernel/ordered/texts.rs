@@ -15,6 +15,7 @@ use datafusion::common::{DataFusionError, Result};
 
 use super::foreign;
 use super::values::{Places, Values};
+use crate::state::column::Column as Kept;
 
 /// The text and, in the last byte, its length; or [`LONG`] there and the number of a long text.
 type Head = [u8; 16];
@@ -30,7 +31,7 @@ const LONG: u8 = u8::MAX;
 pub struct Texts {
     data_type: DataType,
 
-    heads: Vec<Head>,
+    heads: Kept<Head>,
     long: Vec<Box<[u8]>>,
     /// Numbers of long texts that nobody has.
     free: Vec<u32>,
@@ -64,7 +65,7 @@ impl Texts {
     /// None yet.
     pub fn new(data_type: &DataType) -> Self {
         let data_type = data_type.clone();
-        Self { data_type, heads: Vec::new(), long: Vec::new(), free: Vec::new(), long_bytes: 0 }
+        Self { data_type, heads: Kept::default(), long: Vec::new(), free: Vec::new(), long_bytes: 0 }
     }
 
     fn get(&self, at: usize) -> &[u8] {
@@ -156,7 +157,7 @@ impl Values for Texts {
     }
 
     fn resize(&mut self, entries: usize) {
-        super::super::grow(&mut self.heads, entries, [0; 16]);
+        self.heads.resize_with(entries, Head::default);
     }
 
     fn set(&mut self, at: usize, column: &Column, index: usize) {
@@ -189,9 +190,8 @@ impl Values for Texts {
         }
     }
 
-    fn keep(&mut self, count: usize, entries: impl Iterator<Item = usize>) {
+    fn keep(&mut self, entries: impl Iterator<Item = usize>) {
         let mut kept = Self::new(&self.data_type);
-        kept.heads.reserve_exact(count);
         for (at, from) in entries.enumerate() {
             let head = self.heads[from];
             if head[LENGTH] == LONG {
@@ -223,7 +223,7 @@ impl Values for Texts {
     }
 
     fn bytes(&self) -> usize {
-        self.heads.capacity() * size_of::<Head>()
+        self.heads.bytes()
             + self.long.capacity() * size_of::<Box<[u8]>>()
             + self.free.capacity() * size_of::<u32>()
             + self.long_bytes

@@ -8,6 +8,7 @@ use arrow::datatypes::{ArrowNativeType, DataType};
 use datafusion::common::Result;
 
 use super::foreign;
+use crate::state::column::Column;
 use crate::state::kernel::{Row, plain};
 
 /// One entry of each of some rows.
@@ -54,8 +55,8 @@ pub trait Values: fmt::Debug + Send + 'static {
     /// The value at `at` is not needed any more.
     fn forget(&mut self, at: usize);
 
-    /// Keeps `count` entries, each once.
-    fn keep(&mut self, count: usize, entries: impl Iterator<Item = usize>);
+    /// Keeps these entries alone, in this order, each once.
+    fn keep(&mut self, entries: impl Iterator<Item = usize>);
 
     /// Values as a column.
     ///
@@ -104,7 +105,7 @@ impl<V: Values> OneEach for V {
     }
 
     fn keep_rows(&mut self, rows: &[Row]) {
-        self.keep(rows.len(), rows.iter().map(|row| *row as usize));
+        self.keep(rows.iter().map(|row| *row as usize));
     }
 
     fn forget_rows(&mut self, rows: &[Row]) {
@@ -154,13 +155,13 @@ impl<V: Values> OneEach for V {
 #[derive(Debug)]
 pub struct Bits<T> {
     data_type: DataType,
-    values: Vec<T>,
+    values: Column<T>,
 }
 
 impl<T> Bits<T> {
     /// None yet. The type's values are as wide as `T`.
     pub fn new(data_type: &DataType) -> Self {
-        Self { data_type: data_type.clone(), values: Vec::new() }
+        Self { data_type: data_type.clone(), values: Column::default() }
     }
 }
 
@@ -175,7 +176,7 @@ impl<T: ArrowNativeType> Values for Bits<T> {
     }
 
     fn resize(&mut self, entries: usize) {
-        super::super::grow(&mut self.values, entries, T::default());
+        self.values.resize_with(entries, T::default);
     }
 
     #[inline]
@@ -194,10 +195,8 @@ impl<T: ArrowNativeType> Values for Bits<T> {
 
     fn forget(&mut self, _at: usize) {}
 
-    fn keep(&mut self, count: usize, entries: impl Iterator<Item = usize>) {
-        let mut values = Vec::with_capacity(count);
-        values.extend(entries.map(|at| self.values[at]));
-        self.values = values;
+    fn keep(&mut self, entries: impl Iterator<Item = usize>) {
+        self.values = entries.map(|at| self.values[at]).collect();
     }
 
     fn array(&self, places: Places<'_>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
@@ -205,6 +204,6 @@ impl<T: ArrowNativeType> Values for Bits<T> {
     }
 
     fn bytes(&self) -> usize {
-        self.values.capacity() * size_of::<T>()
+        self.values.bytes()
     }
 }
