@@ -2,6 +2,7 @@
 //! changed are written, those that are gone are deleted, and the rest are kept
 //! from expiring.
 
+mod deleted;
 #[cfg(test)]
 mod tests;
 mod touched;
@@ -10,6 +11,8 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+
+use deleted::Deleted;
 
 use crate::sink::Writes;
 use crate::sink::encode::{Digest, Encoder, Error, Mark, Nulls};
@@ -35,6 +38,7 @@ pub struct Published {
     hashes: Map<Box<[u8]>, Hash>,
     comparison: u32,
     key_bytes: usize,
+    deleted: Deleted,
     /// When hashes were last looked through for those to be renewed.
     swept_at: Option<EventTime>,
     /// Rows that the last comparison left for the next ones to write again.
@@ -125,17 +129,8 @@ impl Published {
         let again = again.unwrap_or_default();
         changes.written += self.write_again(encoder, rows, (again, most_again), moment, writes)?;
         let comparison = self.comparison;
-        let mut freed = 0;
-        self.hashes.retain(|key, hash| {
-            let stays = hash.seen == comparison;
-            if !stays {
-                encoder.delete(key, writes);
-                changes.deleted += 1;
-                freed += key.len();
-            }
-            stays
-        });
-        self.key_bytes -= freed;
+        changes.deleted += self.delete_unless(encoder, moment, writes, |hash| hash.seen == comparison);
+        self.delete_once_more(encoder, moment, writes);
         changes.touched += self.renew(encoder, moment, writes);
         Ok(changes)
     }
@@ -224,15 +219,49 @@ impl Published {
         Ok(again.len() as u64)
     }
 
+    /// Deletes hashes but for those that stay; how many.
+    fn delete_unless(
+        &mut self,
+        encoder: &Encoder,
+        moment: Moment,
+        writes: &mut Writes,
+        stays: impl Fn(&Hash) -> bool,
+    ) -> u64 {
+        let mut count = 0;
+        for (key, _) in self.hashes.extract_if(|_, hash| !stays(hash)) {
+            encoder.delete(&key, writes);
+            self.key_bytes -= key.len();
+            self.deleted.note(key, moment.wall);
+            count += 1;
+        }
+        count
+    }
+
+    /// Deletes what was deleted before, where the store may have it again.
+    fn delete_once_more(&mut self, encoder: &Encoder, moment: Moment, writes: &mut Writes) {
+        self.deleted.forget_old(moment);
+        for key in self.deleted.once_more() {
+            if !self.hashes.contains_key(key) {
+                encoder.delete(key, writes);
+            }
+        }
+    }
+
     /// Rows that are to be written again by the next comparisons.
     pub const fn waiting(&self) -> usize {
         self.put_off
     }
 
-    /// The store lost what was written: everything is written again when it is
-    /// next compared.
+    /// Everything is written again when it is next compared.
     pub fn distrust(&mut self) {
         self.hashes.values_mut().for_each(|hash| hash.is_trusted = false);
+    }
+
+    /// The store lost what was written, or has what was deleted: everything is written again when
+    /// it is next compared, and what was deleted lately is deleted again.
+    pub fn distrust_store(&mut self) {
+        self.distrust();
+        self.deleted.doubt();
     }
 
     /// Hashes written.
@@ -247,6 +276,6 @@ impl Published {
 
     /// Bytes that this takes.
     pub fn bytes(&self) -> usize {
-        self.hashes.bytes() + self.key_bytes
+        self.hashes.bytes() + self.key_bytes + self.deleted.bytes()
     }
 }

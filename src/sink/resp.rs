@@ -97,8 +97,10 @@ impl<'a> Iterator for Commands<'a> {
 
 impl<'a> Commands<'a> {
     fn command(&mut self) -> Result<Vec<&'a [u8]>, Malformed> {
+        /// No part takes less: `$0`, its end, nothing, and the end of that.
+        const LEAST: usize = 6;
         let len = self.header(b'*')?;
-        let mut parts = Vec::new();
+        let mut parts = Vec::with_capacity(len.min((self.bytes.len() - self.at) / LEAST));
         for _ in 0..len {
             let len = self.header(b'$')?;
             let malformed = Malformed { at: self.at };

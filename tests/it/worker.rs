@@ -280,3 +280,24 @@ fn a_store_that_lost_everything_gets_everything_again() {
     assert_eq!(run.silence(false, 0).writes.entries.len(), hashes.len());
     assert_eq!(run.hashes(), hashes);
 }
+
+/// What was deleted since then as well, by views of every class.
+#[test]
+fn a_store_that_goes_back_loses_what_was_deleted_since() {
+    let log = events(&[(0, 0), (0, 2), (0, 1), (0, 3), (3599, 2), (7200, 3), (7200, 4), (7200, 5)]);
+    let mut deleted = 0;
+    for template in &TEMPLATES {
+        let mut run = Run::new(template);
+        run.read(&log[..4], 9);
+        let before = run.snapshot();
+        let then = run.hashes();
+        run.read(&log, 9);
+        let hashes = run.hashes();
+        deleted += then.keys().filter(|key| !hashes.contains_key(*key)).count();
+        run.go_back_to(before);
+        assert_eq!(run.hashes(), then, "{}", template.name);
+        while run.silence(false, 0).waiting > 0 {}
+        assert_eq!(run.hashes(), hashes, "{}", template.name);
+    }
+    assert!(deleted > 10, "{deleted} hashes were deleted");
+}

@@ -241,11 +241,62 @@ fn what_nobody_has_a_row_of_is_deleted() {
     setting.published.distrust();
     assert_eq!(setting.compare_touched(&[one], &["c1"], 0), changes(1, 0, 0, 0));
     setting.writes = Writes::default();
-    assert_eq!(setting.published.delete_doubtful(&setting.encoder, &mut setting.writes), 1);
+    assert_eq!(setting.published.delete_doubtful(&setting.encoder, at(0), &mut setting.writes), 1);
     setting.sink.write(&setting.writes).unwrap();
     assert_eq!(setting.stored().into_keys().collect::<Vec<_>>(), ["features:card:c1:txn"]);
     assert_eq!(setting.published.len(), 1);
-    assert_eq!(setting.published.delete_doubtful(&setting.encoder, &mut setting.writes), 0);
+    assert_eq!(setting.published.delete_doubtful(&setting.encoder, at(0), &mut setting.writes), 0);
+}
+
+#[test]
+fn what_a_store_that_went_back_has_again_is_deleted_once_more() {
+    let mut setting = Setting::new();
+    let (one, two) = ((Some("c1"), Some(1), None), (Some("c2"), Some(2), None));
+    setting.compare_touched(&[one, two], &["c1", "c2"], 0);
+    let before = setting.sink.store().snapshot();
+    setting.compare_touched(&[], &["c2"], 0);
+    let expected = setting.stored();
+    for by_touched in [true, false] {
+        setting.sink.store().go_back_to(before.clone());
+        assert_ne!(setting.stored(), expected);
+        setting.published.distrust_store();
+        if by_touched {
+            assert_eq!(setting.compare_touched(&[one], &["c1"], 0), changes(1, 0, 0, 0));
+        } else {
+            assert_eq!(setting.compare(&[one]), changes(1, 0, 0, 0));
+        }
+        assert_eq!(setting.stored(), expected);
+        // Once is enough.
+        setting.compare_touched(&[one], &["c1"], 0);
+        assert_eq!(setting.text(), "");
+    }
+    // Who is there again is not deleted.
+    setting.compare_touched(&[two], &["c2"], 0);
+    setting.published.distrust_store();
+    setting.compare_touched(&[one, two], &["c1", "c2"], 0);
+    assert_eq!(setting.stored().len(), 2);
+    // By then the hash has expired.
+    setting.compare_touched(&[], &["c2"], 0);
+    let past = i64::try_from(TTL.as_millis()).unwrap() + 1;
+    setting.compare_touched(&[one], &["c1"], past);
+    setting.published.distrust_store();
+    setting.compare_touched(&[one], &["c1"], past);
+    assert!(!setting.text().contains("$3 DEL"), "{}", setting.text());
+}
+
+#[test]
+fn so_many_deleted_hashes_are_remembered() {
+    let mut deleted = deleted::Deleted::default();
+    for number in 0..deleted::MOST + 10 {
+        deleted.note(number.to_le_bytes().into(), EventTime::from_millis(0));
+    }
+    deleted.doubt();
+    assert_eq!(deleted.once_more().count(), deleted::MOST);
+    assert_eq!(deleted.once_more().count(), 0);
+    deleted.doubt();
+    assert_eq!(deleted.once_more().next(), Some(10_usize.to_le_bytes().as_slice()));
+    deleted.forget_old(at(i64::try_from(TTL.as_millis()).unwrap() + 1));
+    assert!(deleted.bytes() < 1 << 16, "{} bytes", deleted.bytes());
 }
 
 #[test]

@@ -32,11 +32,12 @@ impl Published {
         let have_rows = rows.num_rows() as u64 - changes.keyless - changes.repeated;
         // When there are as many touched entities as hashes with a row, none is without one.
         if have_rows < touched.num_rows() as u64 {
-            changes.deleted += self.delete_gone(encoder, touched, writes)?;
+            changes.deleted += self.delete_gone(encoder, touched, moment, writes)?;
         }
         if changes.deleted > 0 {
             self.hashes.shrink();
         }
+        self.delete_once_more(encoder, moment, writes);
         changes.touched += self.renew(encoder, moment, writes);
         Ok(changes)
     }
@@ -46,6 +47,7 @@ impl Published {
         &mut self,
         encoder: &Encoder,
         touched: &RecordBatch,
+        moment: Moment,
         writes: &mut Writes,
     ) -> Result<u64, Error> {
         let mut deleted = 0;
@@ -56,10 +58,10 @@ impl Published {
                 continue;
             }
             let is_gone = self.hashes.get(key.as_slice()).is_some_and(|hash| hash.seen != self.comparison);
-            if is_gone {
-                self.hashes.remove(key.as_slice());
+            if is_gone && let Some((key, _)) = self.hashes.remove_entry(key.as_slice()) {
                 self.key_bytes -= key.len();
                 encoder.delete(&key, writes);
+                self.deleted.note(key, moment.wall);
                 deleted += 1;
             }
         }
@@ -67,18 +69,8 @@ impl Published {
     }
 
     /// Deletes what is still in doubt when every entity was looked at: nobody has a row of that key.
-    pub fn delete_doubtful(&mut self, encoder: &Encoder, writes: &mut Writes) -> u64 {
-        let (mut deleted, mut freed) = (0, 0);
-        self.hashes.retain(|key, hash| {
-            if !hash.is_trusted {
-                encoder.delete(key, writes);
-                deleted += 1;
-                freed += key.len();
-            }
-            hash.is_trusted
-        });
-        self.key_bytes -= freed;
-        deleted
+    pub fn delete_doubtful(&mut self, encoder: &Encoder, moment: Moment, writes: &mut Writes) -> u64 {
+        self.delete_unless(encoder, moment, writes, |hash| hash.is_trusted)
     }
 
     /// Lets hashes live on that were not written for half of their time to live.

@@ -153,7 +153,7 @@ impl Worker {
                 };
                 shard.has_strangers = false;
                 if shard.swept() {
-                    changes.deleted += shard.published.delete_doubtful(&view.encoder, writes);
+                    changes.deleted += shard.published.delete_doubtful(&view.encoder, moment, writes);
                 }
                 shard.edges = edges;
                 let features = evaluated.rows().num_columns() - view.view.key.len();

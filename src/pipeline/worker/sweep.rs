@@ -69,7 +69,7 @@ impl Worker {
     /// The store lost what was written: everything is written again.
     pub fn distrust_store(&mut self) {
         for shard in self.views.iter_mut().flat_map(|view| view.shards.values_mut()) {
-            shard.published.distrust();
+            shard.published.distrust_store();
             shard.begin_sweep();
         }
     }

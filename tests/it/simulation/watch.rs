@@ -55,6 +55,8 @@ pub struct Watch {
     rows: BTreeMap<String, Read>,
     /// Hashes that were written from events not committed when the next process was given the partition.
     left: BTreeSet<String>,
+    /// By hash that was deleted, the shard, and how often its partitions had been given then.
+    deleted: BTreeMap<String, (Shard, usize)>,
 }
 
 impl Watch {
@@ -69,6 +71,17 @@ impl Watch {
         let is_left = |read: &Read| read.iter().any(|(of, offset)| *of == id && *offset > committed);
         let left = self.rows.iter().filter(|(_, read)| is_left(read)).map(|(key, _)| key.clone());
         self.left.extend(left);
+    }
+
+    /// How often a shard's partitions were given.
+    fn givings(&self, shard: Shard) -> usize {
+        let of_shard = self.given.iter().filter(|(id, _)| is_of(shard, **id));
+        of_shard.map(|(_, given)| given.len()).sum()
+    }
+
+    /// Whether the process that deleted a hash has its shard still.
+    pub fn remembers(&self, key: &str) -> bool {
+        self.deleted.get(key).is_some_and(|(shard, givings)| self.givings(*shard) == *givings)
     }
 
     /// Who was given a partition after this process, which writes as of a giving of its own.
@@ -156,6 +169,11 @@ impl Watch {
                 self.owners.insert(shard, process);
             }
             let key = String::from_utf8_lossy(writes.key(*entry)).into_owned();
+            if now.contains_key(&key) {
+                self.deleted.remove(&key);
+            } else {
+                self.deleted.insert(key.clone(), (shard, self.givings(shard)));
+            }
             self.note(process, publication.given_at, key, read(&publication.commits, shard), &now);
         }
         self.as_of_ms = now;
@@ -198,9 +216,12 @@ impl Watch {
 
 /// How far a shard's partitions had been read.
 fn read(commits: &[Commit], shard: Shard) -> Read {
-    let is_of = |id: PartitionId| shard.partition.is_none_or(|number| number == id.partition);
-    let of_shard = commits.iter().filter(|commit| is_of(commit.partition));
+    let of_shard = commits.iter().filter(|commit| is_of(shard, commit.partition));
     of_shard.map(|commit| (commit.partition, commit.offset)).collect()
+}
+
+fn is_of(shard: Shard, id: PartitionId) -> bool {
+    shard.partition.is_none_or(|number| number == id.partition)
 }
 
 fn as_of_ms(store: &MemoryStore) -> BTreeMap<String, i64> {

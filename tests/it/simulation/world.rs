@@ -64,7 +64,7 @@ pub struct World {
     pub(super) away_until: usize,
     pub(super) snapshot: Option<Snapshot>,
     /// Hashes that were gone when the store went back to a time at which it had
-    /// them. Whoever deleted them may not run any more.
+    /// them.
     pub(super) brought_back: BTreeMap<String, StoredHash>,
     pub played: BTreeMap<Fault, usize>,
 }
@@ -384,9 +384,10 @@ impl World {
                 Some(_) => {}
             }
         }
-        // What came back and was neither written nor renewed since goes with its time to live.
+        // What came back and was neither written nor renewed since goes with its time to live,
+        // where nobody remembers to have deleted it.
         let expires = |key: &String| {
-            let brought_back = self.brought_back.get(key);
+            let brought_back = self.brought_back.get(key).filter(|_| !watch.remembers(key));
             brought_back.is_some_and(|hash| self.outside.store.hash(key).as_ref() == Some(hash))
         };
         // A full view does not know of keys that it never had a row for: ADR 0014. So it is where a
