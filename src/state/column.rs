@@ -22,6 +22,8 @@ const fn shift(row_bytes: usize) -> u32 {
 #[derive(Debug)]
 pub struct Chunks<T> {
     chunks: Vec<Vec<T>>,
+    /// How many rows there are: of none of their values there is no telling otherwise.
+    rows: usize,
     width: usize,
     /// See [`shift`].
     shift: u32,
@@ -30,39 +32,37 @@ pub struct Chunks<T> {
 impl<T> Chunks<T> {
     /// No rows yet.
     pub const fn new(width: usize) -> Self {
-        Self { chunks: Vec::new(), width, shift: shift(width * size_of::<T>()) }
+        Self { chunks: Vec::new(), rows: 0, width, shift: shift(width * size_of::<T>()) }
     }
 
     /// Changes how many values a row has, while there are no rows.
     pub fn widen(&mut self, width: usize) {
-        debug_assert!(self.chunks.is_empty(), "there are rows of {} values", self.width);
+        debug_assert!(self.rows == 0, "there are rows of {} values", self.width);
         *self = Self::new(width);
     }
 
     /// The rows.
-    pub fn len(&self) -> usize {
-        let Some((last, others)) = self.chunks.split_last() else { return 0 };
-        (others.len() << self.shift) + last.len() / self.width.max(1)
+    pub const fn len(&self) -> usize {
+        self.rows
     }
 
     /// Makes room for this many rows; `fill` adds one that is not there yet. Never fewer than before.
     pub fn resize(&mut self, rows: usize, mut fill: impl FnMut(&mut Vec<T>)) {
         let of_chunk: usize = 1 << self.shift;
-        let mut len = self.len();
-        while len < rows {
-            if len.is_multiple_of(of_chunk) {
+        while self.rows < rows {
+            if self.rows.is_multiple_of(of_chunk) {
                 self.chunks.push(Vec::new());
             }
             let is_first = self.chunks.len() == 1;
             let chunk = self.chunks.last_mut().expect("one was just added if there was none");
-            let here = len % of_chunk;
-            let wanted = (here + rows - len).min(of_chunk);
+            let here = self.rows % of_chunk;
+            let wanted = (here + rows - self.rows).min(of_chunk);
             if chunk.capacity() < wanted * self.width {
                 let room = if is_first { wanted.next_power_of_two() } else { of_chunk };
                 chunk.reserve_exact((room - here) * self.width);
             }
             (here..wanted).for_each(|_| fill(chunk));
-            len += wanted - here;
+            self.rows += wanted - here;
         }
     }
 
@@ -131,7 +131,7 @@ impl<T> Column<T> {
     const SHIFT: u32 = shift(size_of::<T>());
 
     /// How many values there are.
-    pub fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         self.0.len()
     }
 
@@ -272,5 +272,13 @@ mod tests {
         assert!((0..ROWS + 2).all(|row| chunks.row(row) == [row; 3]));
         chunks.row_mut(ROWS)[1] = 7;
         assert_eq!(chunks.row(ROWS), [ROWS, 7, ROWS]);
+    }
+
+    #[test]
+    fn rows_of_nothing_take_nothing() {
+        let mut chunks: Chunks<u64> = Chunks::new(0);
+        chunks.resize(10_000_000, |_| {});
+        assert_eq!((chunks.len(), chunks.row(9_999_999)), (10_000_000, [].as_slice()));
+        assert!(chunks.bytes() < 1024, "{} bytes", chunks.bytes());
     }
 }

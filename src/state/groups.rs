@@ -111,7 +111,7 @@ impl Groups {
                     let is_free = is_free(*group);
                     if is_free {
                         many.keys.remove(*group);
-                        many.owners.get_mut(*group).map(Option::take);
+                        *many.owners.make(*group) = None;
                         many.owners.vacate(*group);
                     }
                     !is_free

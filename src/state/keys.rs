@@ -26,9 +26,8 @@ pub struct Keys {
     slots: Map<Arc<[u8]>, Slot>,
     keys: Sparse<Option<Arc<[u8]>>>,
     /// Numbers out of use. The lowest is taken first: high ones go out of use for good.
+    /// Every other number below the highest that was ever in use is in use.
     free: BinaryHeap<Reverse<Slot>>,
-    /// The first number that was not in use yet.
-    next: Slot,
     key_bytes: usize,
 }
 
@@ -40,14 +39,8 @@ impl Keys {
     pub fn try_new<'a>(columns: impl IntoIterator<Item = &'a DataType>) -> Result<Self, ArrowError> {
         let fields = columns.into_iter().map(|column| SortField::new(column.clone()));
         let converter = RowConverter::new(fields.collect())?;
-        Ok(Self {
-            converter,
-            slots: Map::default(),
-            keys: Sparse::default(),
-            free: BinaryHeap::new(),
-            next: 0,
-            key_bytes: 0,
-        })
+        let (slots, keys, free) = (Map::default(), Sparse::default(), BinaryHeap::new());
+        Ok(Self { converter, slots, keys, free, key_bytes: 0 })
     }
 
     /// The numbers of keys; new ones get one.
@@ -65,8 +58,9 @@ impl Keys {
             }
             let key: Arc<[u8]> = key.into();
             self.key_bytes += key.len();
-            let slot = self.free.pop().map_or(self.next, |Reverse(slot)| slot);
-            self.next = self.next.max(slot.saturating_add(1));
+            // Where none is free, they are all in use.
+            let slot = self.free.pop().map(|Reverse(slot)| slot);
+            let slot = slot.unwrap_or_else(|| Slot::try_from(self.slots.len()).unwrap_or(Slot::MAX));
             *self.keys.make(slot) = Some(Arc::clone(&key));
             self.keys.occupy(slot);
             self.slots.insert(key, slot);
@@ -104,7 +98,6 @@ impl Keys {
             self.slots.shrink();
             if self.slots.is_empty() {
                 self.free = BinaryHeap::new();
-                self.next = 0;
             }
         }
     }

@@ -40,28 +40,22 @@ impl Table {
 
     /// Makes room for this many rows; those added have nothing in them.
     pub fn resize(&mut self, rows: usize) {
-        if !self.nothing.is_empty() {
-            self.words.resize(rows, |words| words.extend_from_slice(&self.nothing));
-        }
+        self.words.resize(rows, |words| words.extend_from_slice(&self.nothing));
     }
 
     /// Keeps these rows alone, in this order.
     pub fn keep(&mut self, rows: &[Row]) {
         let mut kept = Chunks::new(self.nothing.len());
-        if !self.nothing.is_empty() {
-            let mut rows = rows.iter();
-            kept.resize(rows.len(), |words| {
-                rows.by_ref().take(1).for_each(|row| words.extend_from_slice(self.words.row(*row as usize)));
-            });
-        }
+        let mut next = rows.iter();
+        kept.resize(rows.len(), |words| {
+            words.extend(next.next().into_iter().flat_map(|row| self.words.row(*row as usize)));
+        });
         self.words = kept;
     }
 
     /// Leaves nothing in these rows.
     pub fn clear(&mut self, rows: &[Row]) {
-        if !self.nothing.is_empty() {
-            rows.iter().for_each(|row| self.words.row_mut(*row as usize).copy_from_slice(&self.nothing));
-        }
+        rows.iter().for_each(|row| self.words.row_mut(*row as usize).copy_from_slice(&self.nothing));
     }
 
     /// Bytes that it takes.

@@ -63,8 +63,7 @@ pub struct World {
     /// The store is away until this step.
     pub(super) away_until: usize,
     pub(super) snapshot: Option<Snapshot>,
-    /// Hashes that were gone when the store went back to a time at which it had
-    /// them.
+    /// Hashes that were gone when the store went back to a time at which it had them.
     pub(super) brought_back: BTreeMap<String, StoredHash>,
     pub played: BTreeMap<Fault, usize>,
 }
