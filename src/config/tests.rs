@@ -59,10 +59,10 @@ fn without_anything_there_are_defaults() {
 
 #[test]
 fn the_example_has_every_option_at_its_default() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/windrow.toml");
+    let file = Path::new("deploy/windrow.toml");
     let mut flags = Flags::default();
-    flags.set_file(&file);
-    let mut example = from_layers(&flags, &|_| None, &file).unwrap_or_else(|problems| panic!("{problems}"));
+    flags.set_file(file);
+    let mut example = from_layers(&flags, &|_| None, file).unwrap_or_else(|problems| panic!("{problems}"));
     for stream in &mut example.streams {
         assert!(stream.place.take().is_some_and(|place| place.line.is_some()));
     }

@@ -242,7 +242,7 @@ fn every_template_is_plain_sql_over_a_longer_log() {
 #[test]
 fn shipped_views_are_tiled_and_plain_sql() {
     for name in ["clickstream", "device", "transaction", "transaction_pattern"] {
-        let path = format!("{}/sql/{name}.sql", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("sql/{name}.sql");
         let streams = world::shipped();
         let view = plan(&streams, name, std::fs::read_to_string(path).unwrap());
         for engine in [Engine::Tiled, Engine::Keyed] {

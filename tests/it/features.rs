@@ -6,6 +6,7 @@ mod generated;
 mod log;
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use windrow::time::{Clock, SystemClock};
 
@@ -15,12 +16,13 @@ use crate::oracle::device::device;
 use crate::oracle::transaction::transaction;
 use crate::oracle::transaction_pattern::transaction_pattern;
 use crate::oracle::{DAY, MINUTE, Rows, assert_hashes};
+use crate::support::shipped;
 use crate::worked;
 use generated::Dice;
 use log::{expected, in_one_partition, produce, rejected};
 
 /// The shipped views.
-const SQL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sql");
+static SQL: LazyLock<String> = LazyLock::new(|| shipped("sql"));
 
 /// Decides the generated logs.
 const SEED: u64 = 20_250_301;
@@ -71,7 +73,7 @@ fn every_shipped_view_gives_the_worked_numbers() {
     produce(&job.client, &devices, &in_one_partition(worked::devices()));
 
     let begun = SystemClock.now().millis();
-    job.run_to_end(&["--sql-dir", SQL]);
+    job.run_to_end(&["--sql-dir", SQL.as_str()]);
 
     check(
         &job,
@@ -115,7 +117,7 @@ fn generated_logs_give_what_the_formulas_say() {
     produce(&job.client, &topics[1], &clicks);
     produce(&job.client, &topics[2], &devices);
 
-    job.run_to_end(&["--sql-dir", SQL, "--max-batch-events", "150"]);
+    job.run_to_end(&["--sql-dir", SQL.as_str(), "--max-batch-events", "150"]);
 
     check(
         &job,

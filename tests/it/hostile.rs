@@ -105,10 +105,9 @@ fn mutated(numbers: &mut Numbers, corpus: &[Vec<u8>]) -> Vec<u8> {
 
 /// What a target begins with: for views also those that are shipped.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = files_in(&root.join("fuzz/corpus").join(target));
+    let mut files = files_in(&Path::new("fuzz/corpus").join(target));
     if target == "view_header" {
-        files.extend(files_in(&root.join("sql")));
+        files.extend(files_in(Path::new("sql")));
     }
     files.iter().map(|file| fs::read(file).expect("the file can be read")).collect()
 }

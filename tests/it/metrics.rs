@@ -13,7 +13,7 @@ use crate::support::process::{http_get, sample};
 use crate::support::redis::RedisServer;
 use crate::support::{INSTALL, PATIENCE, eventually};
 
-const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");
+const DEPLOY: &str = "deploy";
 
 /// Of the contract: name and type, as far as it gives one.
 const NAMES: &str = "stream_events_processed_total counter

@@ -127,15 +127,15 @@ impl Source {
 
 /// Every file of `src` that is compiled.
 fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new("src");
     let mut paths = Vec::new();
-    collect(&root, &mut paths);
+    collect(root, &mut paths);
     paths.sort();
     assert!(paths.len() > 50, "these are not all: {paths:?}");
     paths
         .into_iter()
         .map(|path| {
-            let below = path.strip_prefix(&root).expect("it was found there");
+            let below = path.strip_prefix(root).expect("it was found there");
             let mut module: Vec<String> =
                 below.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
             if module.last().is_some_and(|name| ["mod", "lib", "main"].contains(&name.as_str())) {
@@ -355,8 +355,7 @@ fn every_file_says_what_it_is_and_stays_short() {
 /// Two of them would be two types of the same name.
 #[test]
 fn there_is_one_arrow() {
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
-    let lock = fs::read_to_string(lock).expect("Cargo.lock is there");
+    let lock = fs::read_to_string("Cargo.lock").expect("Cargo.lock is there");
     for name in ["arrow-array", "arrow-schema", "datafusion"] {
         let line = format!("name = \"{name}\"");
         assert_eq!(lock.lines().filter(|known| *known == line).count(), 1, "{name}");

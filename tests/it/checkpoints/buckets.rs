@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::{GOES_ON, LEAD_IN, PARTITIONS, READ_AGAIN, eventually_saved, number, objects, positions};
 use crate::payments::{Setting, payments};
-use crate::support::PATIENCE;
 use crate::support::bucket::{BUCKET, BucketServer};
 use crate::support::process::{Running, Windrow, sample};
 use crate::support::redis::RedisServer;
+use crate::support::{PATIENCE, shipped};
 
 const PREFIX: &str = "windrow/tests";
 const NOT_WRITTEN: &str = "no checkpoint was written, which is tried again";
@@ -188,8 +188,8 @@ fn wrong_credentials_are_said_once_and_not_shown() {
 #[test]
 fn check_knows_places_without_asking_them() {
     let check = |place: &str| {
-        let sql = concat!(env!("CARGO_MANIFEST_DIR"), "/sql");
-        Windrow::command(["check", "--sql-dir", sql, "--checkpoint-dir", place]).run_to_end(PATIENCE)
+        let sql = shipped("sql");
+        Windrow::command(["check", "--sql-dir", &sql, "--checkpoint-dir", place]).run_to_end(PATIENCE)
     };
     for right in ["s3://bucket/windrow", "gs://bucket", "az://container/windrow", "file:///nowhere/yet"] {
         let output = check(right);

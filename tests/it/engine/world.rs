@@ -54,7 +54,7 @@ pub fn small() -> Streams {
 /// The shipped streams.
 pub fn shipped() -> Streams {
     let schema = |name: &str| {
-        let path = format!("{}/schemas/{name}.avsc", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("schemas/{name}.avsc");
         table_schema(&std::fs::read_to_string(path).unwrap()).unwrap()
     };
     Streams::new(vec![

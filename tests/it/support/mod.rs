@@ -33,6 +33,13 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// The absolute path of a file of the repository. Tests are run in its root, which is not written into
+/// them: a directory of builds may serve several checkouts.
+pub fn shipped(file: &str) -> String {
+    let path = std::path::absolute(file).expect("there is a current directory");
+    path.into_os_string().into_string().expect("it is in UTF-8")
+}
+
 /// A number of the environment, for tests that run longer where that is wanted.
 ///
 /// # Panics

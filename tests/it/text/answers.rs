@@ -1,19 +1,21 @@
 //! What `check`, `explain`, `get` and `preview` answer when nothing is wrong.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value as Json, json};
 
 use super::{PAYMENTS, assert_contains, run, view};
 use crate::payments::{NOON, Payment, SCHEMA, SPENDING, STEP, Setting, payments};
-use crate::support::PATIENCE;
 use crate::support::redis::RedisServer;
+use crate::support::{PATIENCE, shipped};
 use crate::worked::expected_transaction;
 
 /// The shipped views.
-const SQL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sql");
+static SQL: LazyLock<String> = LazyLock::new(|| shipped("sql"));
 
 #[test]
 fn the_shipped_views_are_right() {
-    let output = run(&["check", "--sql-dir", SQL], &[]);
+    let output = run(&["check", "--sql-dir", SQL.as_str()], &[]);
     assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
     let features = expected_transaction()["card-a"].len();
     assert_contains(
@@ -37,10 +39,10 @@ fn told<'a>(text: &'a str, name: &str) -> &'a str {
 
 #[test]
 fn explain_names_class_windows_state_and_why() {
-    let output = run(&["explain", "transaction", "--sql-dir", SQL], &[]);
+    let output = run(&["explain", "transaction", "--sql-dir", SQL.as_str()], &[]);
     assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
     let text = &output.stdout;
-    assert_eq!(told(text, "view"), format!("transaction  ({SQL}/transaction.sql)"));
+    assert_eq!(told(text, "view"), format!("transaction  ({}/transaction.sql)", *SQL));
     assert_eq!(told(text, "entity"), "card, by card_id");
     assert_eq!(told(text, "features"), expected_transaction()["card-a"].len().to_string());
     assert!(["tiled", "keyed", "full"].contains(&told(text, "class")), "{text}");
@@ -61,12 +63,12 @@ fn explain_names_class_windows_state_and_why() {
 
 #[test]
 fn explain_tells_all_views_and_knows_their_names() {
-    let all = run(&["explain", "--sql-dir", SQL], &[]);
+    let all = run(&["explain", "--sql-dir", SQL.as_str()], &[]);
     assert_eq!(all.status.code(), Some(0), "{}", all.stderr);
     for name in ["clickstream", "device", "transaction", "transaction_pattern"] {
-        assert_contains(&all.stdout, &[&format!("{name}  ({SQL}/{name}.sql)")]);
+        assert_contains(&all.stdout, &[&format!("{name}  ({}/{name}.sql)", *SQL)]);
     }
-    let none = run(&["explain", "transactoin", "--sql-dir", SQL], &[]);
+    let none = run(&["explain", "transactoin", "--sql-dir", SQL.as_str()], &[]);
     assert_eq!(none.status.code(), Some(2), "{}", none.stderr);
     assert_contains(
         &none.stderr,
@@ -250,7 +252,7 @@ fn preview_prints_the_table_of_a_view_over_a_file() {
 
 #[test]
 fn preview_of_no_events_prints_the_table_without_rows() {
-    let arguments = ["preview", "device", "--events", "events.jsonl", "--sql-dir", SQL];
+    let arguments = ["preview", "device", "--events", "events.jsonl", "--sql-dir", SQL.as_str()];
     let output = run(&arguments, &[("events.jsonl", "")]);
     assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
     assert_contains(&output.stdout, &["| device_id ", " events_24h "]);
@@ -276,7 +278,7 @@ fn preview_of_generated_events() {
                     --start-time 2025-03-01T12:00:00Z";
     let events = run(&generate.split_whitespace().collect::<Vec<_>>(), &[]);
     assert_eq!(events.status.code(), Some(0), "{}", events.stderr);
-    let arguments = ["preview", "device", "--events", "events.jsonl", "--sql-dir", SQL];
+    let arguments = ["preview", "device", "--events", "events.jsonl", "--sql-dir", SQL.as_str()];
     let output = run(&arguments, &[("events.jsonl", &events.stdout)]);
     assert_eq!(output.status.code(), Some(0), "{}", output.stderr);
     let devices = events.stdout.lines().map(|line| serde_json::from_str::<Json>(line).expect("JSON"));
