@@ -14,6 +14,7 @@ mod cells;
 mod index;
 mod rows;
 mod saved;
+mod tiles;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

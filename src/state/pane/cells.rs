@@ -21,16 +21,16 @@
 //! their `back` has all tiles from `counted` on, from which those that leave are
 //! subtracted. Rows of [`Mode::Plain`] stay by themselves as well and have no `back`.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::rows::Rows;
+use super::tiles::{Tile, Tiles, narrow};
 use crate::state::kernel::{Mode, NOTHING, Pair, Row};
 
 /// A group with more tiles by themselves has a row `back`.
-const FEW: usize = 8;
+const FEW: usize = 3;
 /// So many of the newest tiles are not made suffixes: most events fall in them.
-const NEWEST: usize = 4;
+const NEWEST: usize = 2;
 /// A list of work keeps room for this many entries, whatever comes.
 const ROOM: usize = 4096;
 
@@ -95,20 +95,11 @@ fn shrink<T>(list: &mut Vec<T>, longest: usize) {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Tile {
-    number: i64,
-    row: Row,
-}
-
 /// The tiles of one group; see the module. One cache line, of which most looks need no more.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct Cells {
-    /// The number of the first.
-    oldest: i64,
-    /// Ascending.
-    tiles: VecDeque<Tile>,
+    tiles: Tiles,
     /// How many of the first are suffixes.
     flipped: u32,
     /// How many of the first are not in `back`, for counted kernels.
@@ -131,12 +122,10 @@ impl Cells {
         rows: &mut Rows,
         work: &mut Work,
     ) -> bool {
-        let at = match self.tiles.back() {
-            Some(newest) if newest.number > number => self.tiles.partition_point(|tile| tile.number < number),
-            Some(newest) if newest.number == number => self.tiles.len() - 1,
-            _ => self.tiles.len(),
-        };
-        let is_new = self.tiles.get(at).is_none_or(|tile| tile.number != number);
+        let len = self.tiles.len();
+        let newest = self.tiles.last().number;
+        let at = if len > 0 && newest == number { len - 1 } else { self.tiles.before(number) };
+        let is_new = at == len || self.tiles.get(at).number != number;
         self.changed = true;
         let flipped = self.flipped as usize;
         if self.back != NOTHING {
@@ -152,18 +141,15 @@ impl Cells {
         }
         // The suffixes of earlier tiles hold this one.
         let suffixes = if at < flipped { at } else { 0 };
-        work.stack.extend(self.tiles.range(..suffixes).map(|tile| Pair { into: tile.row, from: fresh }));
+        work.stack.extend(self.tiles.range(0..suffixes).map(|tile| Pair { into: tile.row, from: fresh }));
         if is_new {
             if at < flipped {
-                work.stack.push(Pair { into: fresh, from: self.tiles[at].row });
+                work.stack.push(Pair { into: fresh, from: self.tiles.get(at).row });
                 self.flipped += 1;
-            }
-            if at == 0 {
-                self.oldest = number;
             }
             self.tiles.insert(at, Tile { number, row: fresh });
         } else {
-            let pair = Pair { into: self.tiles[at].row, from: fresh };
+            let pair = Pair { into: self.tiles.get(at).row, from: fresh };
             work.stack.push(pair);
             work.counted.push(pair);
             work.plain.push(pair);
@@ -177,7 +163,7 @@ impl Cells {
 
     /// Drops tiles before a number.
     pub fn drop_before(&mut self, floor: i64, work: &mut Work) {
-        let count = self.first(floor);
+        let count = self.tiles.before(floor);
         if count == 0 {
             return;
         }
@@ -186,7 +172,7 @@ impl Cells {
             let left = self.tiles.range(self.counted as usize..count);
             work.subtract.extend(left.map(|tile| Pair { into: self.back, from: tile.row }));
         }
-        work.free.extend(self.tiles.drain(..count).map(|tile| tile.row));
+        self.tiles.drop_first(count, |tile| work.free.push(tile.row));
         self.flipped = self.flipped.saturating_sub(narrow(count));
         self.counted = self.counted.saturating_sub(narrow(count));
         if self.back != NOTHING && self.tiles.len() <= FEW / 2 {
@@ -194,12 +180,8 @@ impl Cells {
         } else if is_anew {
             self.make_back_anew(work);
         }
-        match self.tiles.front() {
-            Some(first) => self.oldest = first.number,
-            None => *self = Self::default(),
-        }
-        if self.tiles.capacity() > 4 * self.tiles.len() + FEW {
-            self.tiles.shrink_to(2 * self.tiles.len());
+        if self.tiles.is_empty() {
+            *self = Self::default();
         }
     }
 
@@ -208,9 +190,9 @@ impl Cells {
         if self.back == NOTHING {
             return;
         }
-        let first = self.first(from);
+        let first = self.tiles.before(from);
         let (counted, flipped) = (self.counted as usize, self.flipped as usize);
-        let pair = |tile: &Tile| Pair { into: self.back, from: tile.row };
+        let pair = |tile: Tile| Pair { into: self.back, from: tile.row };
         if first > counted {
             work.subtract.extend(self.tiles.range(counted..first).map(pair));
         } else if first < counted {
@@ -220,7 +202,7 @@ impl Cells {
         self.counted = narrow(first);
         let end = self.tiles.len().saturating_sub(NEWEST);
         if first > flipped && end > flipped {
-            let row = |at: usize| self.tiles[at].row;
+            let row = |at: usize| self.tiles.get(at).row;
             work.stack.extend((flipped..end - 1).rev().map(|at| Pair { into: row(at), from: row(at + 1) }));
             // Suffixes that there are go on to where these end.
             work.stack.extend((0..flipped).map(|at| Pair { into: row(at), from: row(flipped) }));
@@ -235,9 +217,8 @@ impl Cells {
         if self.tiles.is_empty() {
             return 0..0;
         }
-        let first = self.first(inside.start);
-        let end =
-            if open { self.tiles.len() } else { self.tiles.partition_point(|tile| tile.number < inside.end) };
+        let first = self.tiles.before(inside.start);
+        let end = if open { self.tiles.len() } else { self.tiles.before(inside.end) };
         first..end
     }
 
@@ -250,7 +231,7 @@ impl Cells {
             Mode::Stack => {
                 // Only an open pane has suffixes and `back`: there, nothing is beyond the end.
                 if inside.start < flipped {
-                    found(self.tiles[inside.start].row);
+                    found(self.tiles.get(inside.start).row);
                 }
                 if self.back != NOTHING && inside.start <= flipped {
                     return found(self.back);
@@ -268,7 +249,7 @@ impl Cells {
 
     /// Gives each tile's number and row, and whether it is a suffix.
     pub fn save(&self, mut found: impl FnMut(i64, Row, bool)) {
-        for (at, tile) in self.tiles.iter().enumerate() {
+        for (at, tile) in self.tiles.range(0..self.tiles.len()).enumerate() {
             found(tile.number, tile.row, at < self.flipped as usize);
         }
     }
@@ -281,9 +262,7 @@ impl Cells {
         rows: &mut Rows,
         work: &mut Work,
     ) -> Self {
-        let tiles: VecDeque<Tile> = tiles.map(|(number, row)| Tile { number, row }).collect();
-        let oldest = tiles.front().map_or(0, |tile| tile.number);
-        let mut cells = Self { oldest, tiles, flipped: narrow(suffixes), ..Self::default() };
+        let mut cells = Self { tiles: tiles.collect(), flipped: narrow(suffixes), ..Self::default() };
         if stacked && (suffixes > 0 || cells.tiles.len() > FEW) {
             cells.begin_back(rows, work);
         }
@@ -293,7 +272,7 @@ impl Cells {
     /// Gives every row back.
     pub fn give_up(&mut self, free: &mut Vec<Row>) {
         let given = std::mem::take(self);
-        free.extend(given.tiles.iter().map(|tile| tile.row));
+        free.extend(given.tiles.range(0..given.tiles.len()).map(|tile| tile.row));
         if given.back != NOTHING {
             free.push(given.back);
         }
@@ -301,9 +280,7 @@ impl Cells {
 
     /// Changes the numbers of rows.
     pub fn renumber(&mut self, mut number: impl FnMut(Row) -> Row) {
-        for tile in &mut self.tiles {
-            tile.row = number(tile.row);
-        }
+        self.tiles.renumber(&mut number);
         if self.back != NOTHING {
             self.back = number(self.back);
         }
@@ -315,36 +292,25 @@ impl Cells {
 
     /// Bytes outside of the structure itself.
     pub fn bytes(&self) -> usize {
-        self.tiles.capacity() * size_of::<Tile>()
+        self.tiles.bytes()
     }
 
     /// The number of the newest tile, or nothing in particular.
     pub fn newest(&self) -> i64 {
-        self.tiles.back().map_or(0, |tile| tile.number)
-    }
-
-    /// The index of the first tile that is not before a number.
-    fn first(&self, number: i64) -> usize {
-        // Tiles that left are dropped soon after.
-        if self.oldest >= number { 0 } else { self.tiles.partition_point(|tile| tile.number < number) }
+        self.tiles.last().number
     }
 
     fn begin_back(&mut self, rows: &mut Rows, work: &mut Work) {
         self.back = rows.take();
         self.counted = 0;
-        let pair = |tile: &Tile| Pair { into: self.back, from: tile.row };
-        work.stack.extend(self.tiles.range(self.flipped as usize..).map(pair));
-        work.counted.extend(self.tiles.iter().map(pair));
+        let pair = |tile: Tile| Pair { into: self.back, from: tile.row };
+        work.stack.extend(self.tiles.range(self.flipped as usize..self.tiles.len()).map(pair));
+        work.counted.extend(self.tiles.range(0..self.tiles.len()).map(pair));
     }
 
     fn make_back_anew(&self, work: &mut Work) {
         work.anew.push(self.back);
-        let by_itself = self.tiles.range(self.flipped as usize..);
+        let by_itself = self.tiles.range(self.flipped as usize..self.tiles.len());
         work.stack.extend(by_itself.map(|tile| Pair { into: self.back, from: tile.row }));
     }
-}
-
-/// Tiles of a group: far fewer than that.
-fn narrow(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
