@@ -66,6 +66,16 @@ impl<T> Chunks<T> {
         }
     }
 
+    /// These rows alone, in this order.
+    pub fn kept(&self, mut rows: impl ExactSizeIterator<Item = usize>) -> Self
+    where
+        T: Copy,
+    {
+        let mut kept = Self::new(self.width);
+        kept.resize(rows.len(), |chunk| chunk.extend(rows.next().into_iter().flat_map(|row| self.row(row))));
+        kept
+    }
+
     /// The chunk of a row, and where in it the row begins.
     #[inline]
     fn at(&self, row: usize) -> (usize, usize) {

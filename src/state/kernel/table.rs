@@ -45,12 +45,7 @@ impl Table {
 
     /// Keeps these rows alone, in this order.
     pub fn keep(&mut self, rows: &[Row]) {
-        let mut kept = Chunks::new(self.nothing.len());
-        let mut next = rows.iter();
-        kept.resize(rows.len(), |words| {
-            words.extend(next.next().into_iter().flat_map(|row| self.words.row(*row as usize)));
-        });
-        self.words = kept;
+        self.words = self.words.kept(rows.iter().map(|row| *row as usize));
     }
 
     /// Leaves nothing in these rows.

@@ -12,8 +12,6 @@ use arrow::datatypes::{UInt32Type, UInt64Type};
 use datafusion::common::Result;
 
 use super::foreign;
-use super::values::Places;
-use crate::state::column::Column;
 
 /// There is an entry.
 pub const PRESENT: u32 = 1 << 7;
@@ -69,37 +67,29 @@ impl<const N: usize> Entry<N> {
 }
 
 /// Which of the entries' values are NULL, if any is.
-pub fn nulls<const N: usize>(
-    entries: &Column<Entry<N>>,
-    places: Places<'_>,
-    value: usize,
-) -> Option<NullBuffer> {
+pub fn nulls<const N: usize>(entries: impl Iterator<Item = Entry<N>>, value: usize) -> Option<NullBuffer> {
     let bit = valid(value);
-    let valid: BooleanBuffer = places.indices().map(|at| entries[at].marks & bit != 0).collect();
+    let valid: BooleanBuffer = entries.map(|entry| entry.marks & bit != 0).collect();
     Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0)
 }
 
 /// Entries as columns: one a key, then the marks.
-pub fn save<const N: usize>(entries: &Column<Entry<N>>, places: Places<'_>) -> Vec<ArrayRef> {
+pub fn save<const N: usize>(entries: impl Iterator<Item = Entry<N>> + Clone) -> Vec<ArrayRef> {
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(N + 2);
     for key in 0..N {
-        let words: Vec<u64> = places.indices().map(|at| entries[at].words[key]).collect();
+        let words: Vec<u64> = entries.clone().map(|entry| entry.words[key]).collect();
         columns.push(Arc::new(UInt64Array::from(words)));
     }
-    let marks: Vec<u32> = places.indices().map(|at| entries[at].marks).collect();
+    let marks: Vec<u32> = entries.map(|entry| entry.marks).collect();
     columns.push(Arc::new(UInt32Array::from(marks)));
     columns
 }
 
-/// Puts entries that [`save`] gave in their places.
+/// The entries that [`save`] made into columns.
 ///
 /// # Errors
 /// When the columns are others.
-pub fn load<const N: usize>(
-    entries: &mut Column<Entry<N>>,
-    places: Places<'_>,
-    columns: &[ArrayRef],
-) -> Result<()> {
+pub fn load<const N: usize>(columns: &[ArrayRef]) -> Result<Vec<Entry<N>>> {
     let Some((marks, keys)) = columns.split_last() else { return Err(foreign("states")) };
     let keys = keys
         .iter()
@@ -108,12 +98,12 @@ pub fn load<const N: usize>(
     let Some(marks) = marks.as_primitive_opt::<UInt32Type>() else {
         return Err(foreign("marks in a state"));
     };
-    for (index, at) in places.indices().enumerate() {
-        let entry = &mut entries[at];
-        for (word, key) in entry.words.iter_mut().zip(&keys) {
-            *word = key.value(index);
-        }
-        entry.marks = marks.value(index);
+    if keys.len() != N {
+        return Err(foreign("keys in a state"));
     }
-    Ok(())
+    let entry = |(index, marks): (usize, &u32)| Entry {
+        words: std::array::from_fn(|key| keys[key].value(index)),
+        marks: *marks,
+    };
+    Ok(marks.values().iter().enumerate().map(entry).collect())
 }

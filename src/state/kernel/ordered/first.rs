@@ -55,6 +55,10 @@ impl<const N: usize> First<N> {
         Self { order, skips_nulls, entries, parts, words, won }
     }
 
+    fn entries_of(&self, rows: &[Row]) -> impl Iterator<Item = Entry<N>> + Clone {
+        rows.iter().map(|row| self.entries[*row as usize])
+    }
+
     #[inline]
     fn offer(&mut self, entry: Entry<N>, row: Row, from: usize) {
         let held = &mut self.entries[row as usize];
@@ -179,12 +183,12 @@ impl<const N: usize> Kernel for First<N> {
     }
 
     fn evaluate(&self, output: usize, rows: &[Row]) -> Result<ArrayRef> {
-        let places = places(rows);
-        self.parts[output].values.column(places, entry::nulls(&self.entries, places, output))
+        let nulls = entry::nulls(self.entries_of(rows), output);
+        self.parts[output].values.column(places(rows), nulls)
     }
 
     fn save(&self, rows: &[Row]) -> Result<Vec<ArrayRef>> {
-        let mut columns = entry::save(&self.entries, places(rows));
+        let mut columns = entry::save(self.entries_of(rows));
         for output in 0..self.parts.len() {
             columns.push(self.evaluate(output, rows)?);
         }
@@ -197,7 +201,9 @@ impl<const N: usize> Kernel for First<N> {
             return Err(foreign("states"));
         }
         let (entries, values) = states.split_at(N + 1);
-        entry::load(&mut self.entries, places(rows), entries)?;
+        for (row, entry) in rows.iter().zip(entry::load(entries)?) {
+            self.entries[*row as usize] = entry;
+        }
         let all: Vec<(Row, usize)> = rows.iter().copied().zip(0..).collect();
         for (part, column) in self.parts.iter_mut().zip(values) {
             part.values.set_rows(column, &all)?;

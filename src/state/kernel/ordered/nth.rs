@@ -11,7 +11,7 @@ use super::entry::{self, Entry, PRESENT, valid};
 use super::foreign;
 use super::keys::{Flags, Order};
 use super::values::{Places, Values};
-use crate::state::column::Column;
+use crate::state::column::Chunks;
 use crate::state::kernel::{Kernel, Mode, Pair, Row};
 
 /// The entries of all rows, those of a row beside each other, the earliest first.
@@ -23,10 +23,19 @@ pub struct Nth<V, const N: usize> {
     /// How many entries a row has: the last of them is the value.
     depth: usize,
 
-    entries: Column<Entry<N>>,
+    entries: Chunks<Entry<N>>,
     values: V,
     /// The keys of one call.
     words: Vec<[u64; N]>,
+}
+
+/// Puts an entry in the place of the latest, and up to where it belongs. Says how many it has passed.
+fn put<const N: usize>(entries: &mut [Entry<N>], entry: Entry<N>) -> usize {
+    let others = entries.len() - 1;
+    let passed = entries[..others].iter().rev().take_while(|other| entry.precedes(other)).count();
+    entries[others - passed..].rotate_right(1);
+    entries[others - passed] = entry;
+    passed
 }
 
 /// What a call adds.
@@ -40,34 +49,29 @@ struct Events<'a, V: Values, const N: usize> {
 impl<V: Values, const N: usize> Nth<V, N> {
     /// No rows yet.
     pub fn new(order: Order<N>, arguments: usize, depth: usize, values: V) -> Self {
-        Self { order, arguments, depth, entries: Column::default(), values, words: Vec::new() }
-    }
-
-    /// The entry at `at` goes up to its place among those from `first` on.
-    fn rise(&mut self, first: usize, mut at: usize) {
-        while at > first && self.entries[at].precedes(&self.entries[at - 1]) {
-            self.entries.swap(at, at - 1);
-            self.values.swap(at, at - 1);
-            at -= 1;
-        }
+        Self { order, arguments, depth, entries: Chunks::new(depth), values, words: Vec::new() }
     }
 
     fn add(&mut self, events: &Events<'_, V, N>, index: usize, row: Row) {
         let marks = PRESENT | u32::from(events.flags.of(index));
         let mut entry = Entry { words: events.words[index], marks };
-        let first = row as usize * self.depth;
-        let latest = first + self.depth - 1;
-        if !entry.precedes(&self.entries[latest]) {
+        let entries = self.entries.row_mut(row as usize);
+        if !entries.last().is_some_and(|latest| entry.precedes(latest)) {
             return;
         }
+        let latest = (row as usize + 1) * self.depth - 1;
         if events.nulls.is_none_or(|nulls| nulls.is_valid(index)) {
             entry.marks |= valid(0);
             self.values.set(latest, &events.values, index);
         } else {
             self.values.forget(latest);
         }
-        self.entries[latest] = entry;
-        self.rise(first, latest);
+        let passed = put(entries, entry);
+        self.values.rise(latest, passed);
+    }
+
+    fn entries_of(&self, places: Places<'_>) -> impl Iterator<Item = Entry<N>> + Clone {
+        places.rows.iter().map(move |row| self.entries.row(*row as usize)[places.slot])
     }
 
     fn places<'a>(&self, rows: &'a [Row], slot: usize) -> Places<'a> {
@@ -75,7 +79,7 @@ impl<V: Values, const N: usize> Nth<V, N> {
     }
 
     fn array(&self, places: Places<'_>) -> Result<ArrayRef> {
-        self.values.array(places, entry::nulls(&self.entries, places, 0))
+        self.values.array(places, entry::nulls(self.entries_of(places), 0))
     }
 }
 
@@ -85,27 +89,24 @@ impl<V: Values, const N: usize> Kernel for Nth<V, N> {
     }
 
     fn resize(&mut self, rows: usize) {
-        let entries = (rows * self.depth).max(self.entries.len());
-        self.entries.resize_with(entries, || Entry::NONE);
-        self.values.resize(entries);
+        let rows = rows.max(self.entries.len());
+        self.entries.resize(rows, |entries| entries.resize(entries.len() + self.depth, Entry::NONE));
+        self.values.resize(rows * self.depth);
     }
 
     fn keep(&mut self, rows: &[Row]) {
         let depth = self.depth;
         let of_row = move |row: &Row| *row as usize * depth..(*row as usize + 1) * depth;
-        let kept = || rows.iter().flat_map(of_row);
-        self.entries = kept().map(|at| self.entries[at]).collect();
-        self.values.keep(kept());
+        self.values.keep(rows.iter().flat_map(of_row));
+        self.entries = self.entries.kept(rows.iter().map(|row| *row as usize));
         self.words = Vec::new();
     }
 
     fn clear(&mut self, rows: &[Row]) {
         for row in rows {
             let first = *row as usize * self.depth;
-            for at in first..first + self.depth {
-                self.entries[at] = Entry::NONE;
-                self.values.forget(at);
-            }
+            self.entries.row_mut(*row as usize).fill(Entry::NONE);
+            (first..first + self.depth).for_each(|at| self.values.forget(at));
         }
     }
 
@@ -136,18 +137,17 @@ impl<V: Values, const N: usize> Kernel for Nth<V, N> {
 
     fn merge(&mut self, pairs: &[Pair]) -> Result<()> {
         for pair in pairs {
-            let first = pair.into as usize * self.depth;
-            let latest = first + self.depth - 1;
-            let others = pair.from as usize * self.depth;
-            for from in others..others + self.depth {
-                let entry = self.entries[from];
+            let latest = (pair.into as usize + 1) * self.depth - 1;
+            for (slot, from) in (pair.from as usize * self.depth..).take(self.depth).enumerate() {
+                let entry = self.entries.row(pair.from as usize)[slot];
+                let entries = self.entries.row_mut(pair.into as usize);
                 // The rest is later still.
-                if !entry.is_present() || !entry.precedes(&self.entries[latest]) {
+                if !entry.is_present() || !entries.last().is_some_and(|latest| entry.precedes(latest)) {
                     break;
                 }
-                self.entries[latest] = entry;
+                let passed = put(entries, entry);
                 self.values.copy(latest, from);
-                self.rise(first, latest);
+                self.values.rise(latest, passed);
             }
         }
         Ok(())
@@ -161,7 +161,7 @@ impl<V: Values, const N: usize> Kernel for Nth<V, N> {
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.depth * (N + 2));
         for slot in 0..self.depth {
             let places = self.places(rows, slot);
-            columns.extend(entry::save(&self.entries, places));
+            columns.extend(entry::save(self.entries_of(places)));
             columns.push(self.array(places)?);
         }
         Ok(columns)
@@ -175,10 +175,11 @@ impl<V: Values, const N: usize> Kernel for Nth<V, N> {
         for (slot, columns) in states.chunks_exact(N + 2).enumerate() {
             let places = self.places(rows, slot);
             let (entries, column) = columns.split_at(N + 1);
-            entry::load(&mut self.entries, places, entries)?;
             let values = self.values.open(&column[0])?;
-            for (index, at) in places.indices().enumerate() {
-                if self.entries[at].marks & valid(0) != 0 {
+            let entries = entry::load(entries)?.into_iter().enumerate();
+            for ((index, entry), (row, at)) in entries.zip(rows.iter().zip(places.indices())) {
+                self.entries.row_mut(*row as usize)[slot] = entry;
+                if entry.marks & valid(0) != 0 {
                     self.values.set(at, &values, index);
                 }
             }

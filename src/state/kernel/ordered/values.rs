@@ -52,6 +52,11 @@ pub trait Values: fmt::Debug + Send + 'static {
     /// Exchanges two.
     fn swap(&mut self, one: usize, other: usize);
 
+    /// Moves one before those that stand before it.
+    fn rise(&mut self, at: usize, passed: usize) {
+        (at - passed..at).rev().for_each(|before| self.swap(before, before + 1));
+    }
+
     /// The value at `at` is not needed any more.
     fn forget(&mut self, at: usize);
 
