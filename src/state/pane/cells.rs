@@ -122,10 +122,8 @@ impl Cells {
         rows: &mut Rows,
         work: &mut Work,
     ) -> bool {
-        let len = self.tiles.len();
-        let newest = self.tiles.last().number;
-        let at = if len > 0 && newest == number { len - 1 } else { self.tiles.before(number) };
-        let is_new = at == len || self.tiles.get(at).number != number;
+        let at = self.tiles.before(number);
+        let is_new = at == self.tiles.len() || self.tiles.get(at).number != number;
         self.changed = true;
         let flipped = self.flipped as usize;
         if self.back != NOTHING {
@@ -249,7 +247,7 @@ impl Cells {
 
     /// Gives each tile's number and row, and whether it is a suffix.
     pub fn save(&self, mut found: impl FnMut(i64, Row, bool)) {
-        for (at, tile) in self.tiles.range(0..self.tiles.len()).enumerate() {
+        for (at, tile) in self.tiles.since(0).enumerate() {
             found(tile.number, tile.row, at < self.flipped as usize);
         }
     }
@@ -272,7 +270,7 @@ impl Cells {
     /// Gives every row back.
     pub fn give_up(&mut self, free: &mut Vec<Row>) {
         let given = std::mem::take(self);
-        free.extend(given.tiles.range(0..given.tiles.len()).map(|tile| tile.row));
+        free.extend(given.tiles.since(0).map(|tile| tile.row));
         if given.back != NOTHING {
             free.push(given.back);
         }
@@ -304,13 +302,13 @@ impl Cells {
         self.back = rows.take();
         self.counted = 0;
         let pair = |tile: Tile| Pair { into: self.back, from: tile.row };
-        work.stack.extend(self.tiles.range(self.flipped as usize..self.tiles.len()).map(pair));
-        work.counted.extend(self.tiles.range(0..self.tiles.len()).map(pair));
+        work.stack.extend(self.tiles.since(self.flipped as usize).map(pair));
+        work.counted.extend(self.tiles.since(0).map(pair));
     }
 
     fn make_back_anew(&self, work: &mut Work) {
         work.anew.push(self.back);
-        let by_itself = self.tiles.range(self.flipped as usize..self.tiles.len());
+        let by_itself = self.tiles.since(self.flipped as usize);
         work.stack.extend(by_itself.map(|tile| Pair { into: self.back, from: tile.row }));
     }
 }

@@ -78,22 +78,30 @@ impl Tiles {
         places.map(|at| self.get(at))
     }
 
+    /// Those from a place on, in order.
+    pub fn since(&self, place: usize) -> impl DoubleEndedIterator<Item = Tile> + '_ {
+        self.range(place..self.len())
+    }
+
     /// How many are before a number.
     #[inline]
     pub fn before(&self, number: i64) -> usize {
         if self.is_empty() || self.first_number >= number {
             return 0;
         }
-        if self.last_number < number {
-            return self.len();
+        match self.last_number.cmp(&number) {
+            Ordering::Less => return self.len(),
+            Ordering::Equal => return self.len() - 1,
+            Ordering::Greater => {}
         }
         // The first is before it and the last is not.
         let (mut low, mut high) = (1, self.len() - 1);
         while low < high {
             let middle = usize::midpoint(low, high);
-            match self.between.get(middle - 1).number.cmp(&number) {
-                Ordering::Less => low = middle + 1,
-                Ordering::Equal | Ordering::Greater => high = middle,
+            if self.between.get(middle - 1).number < number {
+                low = middle + 1;
+            } else {
+                high = middle;
             }
         }
         low
@@ -121,9 +129,9 @@ impl Tiles {
     }
 
     /// Takes the first ones out, which `each` is told.
-    pub fn drop_first(&mut self, count: usize, mut each: impl FnMut(Tile)) {
+    pub fn drop_first(&mut self, count: usize, each: impl FnMut(Tile)) {
         let len = self.len();
-        self.range(0..count).for_each(&mut each);
+        self.range(0..count).for_each(each);
         if count == len {
             *self = Self::default();
         } else if count > 0 {
@@ -263,7 +271,7 @@ mod tests {
     }
 
     fn check(tiles: &Tiles, model: &BTreeMap<i64, Row>) {
-        let all: Vec<(i64, Row)> = tiles.range(0..tiles.len()).map(|tile| (tile.number, tile.row)).collect();
+        let all: Vec<(i64, Row)> = tiles.since(0).map(|tile| (tile.number, tile.row)).collect();
         assert_eq!(all, model.iter().map(|(number, row)| (*number, *row)).collect::<Vec<_>>());
         assert_eq!(tiles.is_empty(), model.is_empty());
         if let Some((first, last)) = all.first().zip(all.last()) {
