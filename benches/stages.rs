@@ -21,7 +21,7 @@ use windrow::clock::PartitionClock;
 use windrow::decode::reader::{EVENT_TIME, TIMESTAMP};
 use windrow::generate::Kind;
 use windrow::sink::Writes;
-use windrow::sink::encode::Nulls;
+use windrow::sink::encode::Known;
 use windrow::time::EventTime;
 
 use shipped::{BEGIN_MS, CLOCK, Kept, Recorder, Shipped, WALL, generator};
@@ -159,7 +159,7 @@ fn bench_encode(criterion: &mut Criterion) {
             let mut writes = Writes::default();
             let mut bound = encoder.bind(&features).expect("the rows are the view's");
             for row in 0..ROWS_ENCODED {
-                bound.set(row, Nulls::Absent, now_ms, now_ms, &mut writes);
+                bound.set(row, Known::Absent, now_ms, now_ms, &mut writes);
             }
             writes
         });

@@ -11,7 +11,7 @@ use windrow::frame::FrameBatch;
 use windrow::pipeline::publication::Publication;
 use windrow::pipeline::worker::Worker;
 use windrow::sink::Writes;
-use windrow::sink::encode::Nulls;
+use windrow::sink::encode::Known;
 use windrow::time::EventTime;
 
 use crate::fill::{DRAWS, fill};
@@ -146,7 +146,7 @@ pub fn encode() {
         let begun = Instant::now();
         let mut bound = encoder.bind(&features).expect("the rows are the view's");
         for index in 0..ENCODED.0 {
-            bound.set(index, Nulls::Absent, now_ms, now_ms, &mut writes);
+            bound.set(index, Known::Absent, now_ms, now_ms, &mut writes);
         }
         if round > 0 {
             taken += begun.elapsed();

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use windrow::frame::StreamId;
-use windrow::sink::encode::Nulls;
+use windrow::sink::encode::Known;
 use windrow::sink::fence::Shard;
 use windrow::sink::redis::{Guard, Mode, Options, RedisSink};
 use windrow::sink::{Origin, Sink, Writes};
@@ -51,7 +51,7 @@ fn writes() -> Writes {
     for (number, shard) in shards().into_iter().enumerate() {
         writes.begin(Origin { shard, as_of_ms: now_ms });
         for index in HASHES * number / SHARDS..HASHES * (number + 1) / SHARDS {
-            bound.set(index, Nulls::Absent, now_ms, now_ms, &mut writes);
+            bound.set(index, Known::Absent, now_ms, now_ms, &mut writes);
         }
     }
     assert_eq!(writes.entries.len(), HASHES, "every row has a key");

@@ -148,7 +148,7 @@ impl Shipped {
     }
 
     /// Writes the shipped view's rows as a run does.
-    pub fn encoder(&self) -> Encoder {
+    pub fn encoder(&self) -> Arc<Encoder> {
         encoder_of(&self.view)
     }
 
@@ -208,7 +208,7 @@ fn planned(runtime: &Runtime, streams: &Streams, name: &str, text: &str) -> Arc<
     Arc::new(view)
 }
 
-fn encoder_of(view: &FeatureView) -> Encoder {
+fn encoder_of(view: &FeatureView) -> Arc<Encoder> {
     let options = encode::Options {
         template: KeyTemplate::parse("features:{entity}:{key}:{view}").expect("it is a template"),
         entity: view.header.entity.clone(),
@@ -216,6 +216,7 @@ fn encoder_of(view: &FeatureView) -> Encoder {
         key_columns: view.key.clone(),
         ttl: view.ttl,
         null_text: None,
+        changed_only: true,
     };
     Encoder::try_new(&options, &view.output).expect("the view can be written")
 }

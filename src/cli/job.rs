@@ -188,7 +188,7 @@ impl Job {
         let views = views.into_iter().map(Arc::new).collect();
         let mut job = Self { config, streams, views, notes, left_out, schemas, writers };
         let planned = job.views.iter().filter(|_| are_planned);
-        let unwritable: Vec<Problem> = planned.filter_map(|view| job.encoder(view).err()).collect();
+        let unwritable: Vec<Problem> = planned.filter_map(|view| job.encoder(view, false).err()).collect();
         if scope.some_views {
             job.left_out.extend(unwritable);
         } else {
@@ -230,12 +230,22 @@ impl Job {
         }
     }
 
-    /// A worker that evaluates every view.
+    /// A worker that evaluates every view, and leaves out fields that did not change.
     ///
     /// # Errors
     /// When a stream cannot be decoded, or the system gives no runtime.
     pub fn worker(&self) -> anyhow::Result<Worker> {
-        self.worker_by(false)
+        // What takes a hash's place has all of its fields.
+        self.worker_by(false, !self.config.redis.restores)
+    }
+
+    /// A worker that evaluates every view, for features that may be older than
+    /// those in Redis: of rows that change each time, some are not written.
+    ///
+    /// # Errors
+    /// When a stream cannot be decoded, or the system gives no runtime.
+    pub fn worker_for_backfill(&self) -> anyhow::Result<Worker> {
+        self.worker_by(false, false)
     }
 
     /// A worker that keeps every event and evaluates by the reference.
@@ -243,10 +253,10 @@ impl Job {
     /// # Errors
     /// When a stream cannot be decoded, or the system gives no runtime.
     pub fn reference_worker(&self) -> anyhow::Result<Worker> {
-        self.worker_by(true)
+        self.worker_by(true, false)
     }
 
-    fn worker_by(&self, reference_only: bool) -> anyhow::Result<Worker> {
+    fn worker_by(&self, reference_only: bool, changed_only: bool) -> anyhow::Result<Worker> {
         let mut decoders = BTreeMap::new();
         for (id, _) in self.streams_read() {
             let stream = &self.config.streams[id.index()];
@@ -262,7 +272,7 @@ impl Job {
         }
         let mut views = Vec::new();
         for view in &self.views {
-            let encoder = self.encoder(view).map_err(|problem| Problems(vec![problem]))?;
+            let encoder = self.encoder(view, changed_only).map_err(|problem| Problems(vec![problem]))?;
             views.push((Arc::clone(view), encoder));
         }
         Ok(Worker::try_new(Parts {
@@ -276,11 +286,11 @@ impl Job {
         })?)
     }
 
-    /// How a view's rows are written.
+    /// How a view's rows are written: with every field, or those that changed.
     ///
     /// # Errors
     /// When a column has a type that cannot be.
-    pub fn encoder(&self, view: &FeatureView) -> Result<Encoder, Problem> {
+    pub fn encoder(&self, view: &FeatureView, changed_only: bool) -> Result<Arc<Encoder>, Problem> {
         let template = KeyTemplate::parse(&self.config.redis.key_template)
             .map_err(|error| Problem::new(format!("the key template: {error}")))?;
         let options = encode::Options {
@@ -290,6 +300,7 @@ impl Job {
             key_columns: view.key.clone(),
             ttl: view.ttl,
             null_text: (self.config.redis.null == NullAs::Text).then(|| "null".to_owned()),
+            changed_only,
         };
         Encoder::try_new(&options, &view.output)
             .map_err(|error| Problem::new(error.to_string()).at(Place::file(view.file.clone())))

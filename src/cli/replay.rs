@@ -141,7 +141,7 @@ pub(super) fn run(args: &ReplayArgs, stop: &AtomicBool) -> anyhow::Result<()> {
 fn crews(args: &ReplayArgs, job: &Job, files: Option<&ParquetFiles>) -> anyhow::Result<Vec<Crew>> {
     let mut crews = Vec::new();
     for _ in 0..job.parallelism() {
-        let mut worker = job.worker()?;
+        let mut worker = job.worker_for_backfill()?;
         let sink: Box<dyn Sink> = if let Some(files) = files {
             worker = worker.with_rows();
             Box::new(files.sink())

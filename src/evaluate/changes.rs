@@ -8,6 +8,7 @@ mod tests;
 mod touched;
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -15,21 +16,30 @@ use arrow::array::RecordBatch;
 use deleted::Deleted;
 
 use crate::sink::Writes;
-use crate::sink::encode::{Digest, Encoder, Error, Mark, Nulls};
+use crate::sink::encode::{Bound, Digest, Encoder, Error, Known, Mark};
 use crate::state::map::Map;
 use crate::time::EventTime;
 
 /// What is known of one hash. There is one of these an entity: no field without need.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Hash {
     /// What was written last.
-    digest: Digest,
+    last: Row,
     /// Wall time of the last write.
     written_at: EventTime,
     /// The comparison that saw it last.
     seen: u32,
-    /// Whether `digest` is known, and the store still has what it says.
+    /// Whether the store still has what `last` says.
     is_trusted: bool,
+}
+
+/// The features of a row.
+#[derive(Debug)]
+enum Row {
+    /// In short: enough to tell it from another.
+    Digest(Digest),
+    /// Each of them, where those that did not change are left out.
+    Image(Box<[u8]>),
 }
 
 /// The hashes that one view's shard has written.
@@ -38,6 +48,8 @@ pub struct Published {
     hashes: Map<Box<[u8]>, Hash>,
     comparison: u32,
     key_bytes: usize,
+    /// Bytes of each row's image; 0 where there are none.
+    image_bytes: usize,
     deleted: Deleted,
     /// When hashes were last looked through for those to be renewed.
     swept_at: Option<EventTime>,
@@ -80,13 +92,19 @@ impl Published {
     ///
     /// # Errors
     /// Only of our own making.
-    pub fn adopt(&mut self, encoder: &Encoder, rows: &RecordBatch, wall: EventTime) -> Result<(), Error> {
+    pub fn adopt(
+        &mut self,
+        encoder: &Arc<Encoder>,
+        rows: &RecordBatch,
+        wall: EventTime,
+    ) -> Result<(), Error> {
+        self.image_bytes = encoder.image_bytes();
         let mut bound = encoder.bind(rows)?;
         let mut key = Vec::new();
         for row in 0..rows.num_rows() {
             if bound.key(row, &mut key).is_some() {
-                let (digest, seen) = (bound.digest(row), self.comparison);
-                let hash = Hash { digest, written_at: wall, seen, is_trusted: false };
+                let last = Row::of(encoder, &mut bound, row);
+                let hash = Hash { last, written_at: wall, seen: self.comparison, is_trusted: false };
                 if self.hashes.insert(key.as_slice().into(), hash).is_none() {
                     self.key_bytes += key.len();
                 }
@@ -102,7 +120,7 @@ impl Published {
     /// Only of our own making.
     pub fn compare(
         &mut self,
-        encoder: &Encoder,
+        encoder: &Arc<Encoder>,
         rows: &RecordBatch,
         moment: Moment,
         writes: &mut Writes,
@@ -118,7 +136,7 @@ impl Published {
     /// Only of our own making.
     pub fn compare_some(
         &mut self,
-        encoder: &Encoder,
+        encoder: &Arc<Encoder>,
         rows: &RecordBatch,
         most_again: usize,
         moment: Moment,
@@ -140,49 +158,58 @@ impl Published {
     /// go to `again` where that is given, with the time of their last write.
     fn write_changed(
         &mut self,
-        encoder: &Encoder,
+        encoder: &Arc<Encoder>,
         rows: &RecordBatch,
         moment: Moment,
         writes: &mut Writes,
         mut again: Option<&mut Vec<(EventTime, usize)>>,
     ) -> Result<Changes, Error> {
         self.comparison = self.comparison.wrapping_add(1);
+        self.image_bytes = encoder.image_bytes();
         let mut changes = Changes::default();
         let mut bound = encoder.bind(rows)?.marked(moment.mark);
+        let (as_of_ms, wall_ms) = (moment.as_of.millis(), moment.wall.millis());
         let mut key = Vec::new();
         for row in 0..rows.num_rows() {
             if bound.key(row, &mut key).is_none() {
                 changes.keyless += 1;
                 continue;
             }
-            let digest = bound.digest(row);
-            let hash = Hash { digest, written_at: moment.wall, seen: self.comparison, is_trusted: true };
-            let before = match self.hashes.get_mut(key.as_slice()) {
-                Some(known) if known.seen == hash.seen => {
+            match self.hashes.get_mut(key.as_slice()) {
+                Some(known) if known.seen == self.comparison => {
                     changes.repeated += 1;
                     changes.repeated_row.get_or_insert(row);
                     continue;
                 }
-                Some(known) if known.digest == digest && (known.is_trusted || again.is_some()) => {
-                    known.seen = hash.seen;
+                Some(known)
+                    if (known.is_trusted || again.is_some()) && known.last.is_same(&mut bound, row) =>
+                {
+                    known.seen = self.comparison;
                     if let Some(again) = again.as_mut().filter(|_| !known.is_trusted) {
                         again.push((known.written_at, row));
                     }
                     continue;
                 }
                 Some(known) => {
-                    let before = std::mem::replace(known, hash);
-                    before.is_trusted.then_some(before.digest)
+                    if known.is_trusted {
+                        known.last.set(&mut bound, row, as_of_ms, wall_ms, writes);
+                    } else {
+                        bound.set(row, Known::Nothing, as_of_ms, wall_ms, writes);
+                    }
+                    known.last.note(&mut bound, row);
+                    known.written_at = moment.wall;
+                    known.seen = self.comparison;
+                    known.is_trusted = true;
                 }
                 None => {
+                    bound.set(row, Known::Nothing, as_of_ms, wall_ms, writes);
+                    let last = Row::of(encoder, &mut bound, row);
+                    let (written_at, seen) = (moment.wall, self.comparison);
+                    let hash = Hash { last, written_at, seen, is_trusted: true };
                     self.key_bytes += key.len();
                     self.hashes.insert(key.as_slice().into(), hash);
-                    None
                 }
-            };
-            let was_written = |column: usize| before.is_none_or(|before| before.may_have_value(column));
-            let nulls = if before.is_some() { Nulls::Written(&was_written) } else { Nulls::Unknown };
-            bound.set(row, nulls, moment.as_of.millis(), moment.wall.millis(), writes);
+            }
             changes.written += 1;
         }
         Ok(changes)
@@ -192,7 +219,7 @@ impl Published {
     /// so many, those first that were written last.
     fn write_again(
         &mut self,
-        encoder: &Encoder,
+        encoder: &Arc<Encoder>,
         rows: &RecordBatch,
         (mut again, most): (Vec<(EventTime, usize)>, usize),
         moment: Moment,
@@ -213,7 +240,7 @@ impl Published {
             if let Some(known) = self.hashes.get_mut(key.as_slice()) {
                 known.is_trusted = true;
                 known.written_at = moment.wall;
-                bound.set(*row, Nulls::Unknown, moment.as_of.millis(), moment.wall.millis(), writes);
+                bound.set(*row, Known::Nothing, moment.as_of.millis(), moment.wall.millis(), writes);
             }
         }
         Ok(again.len() as u64)
@@ -222,7 +249,7 @@ impl Published {
     /// Deletes hashes but for those that stay; how many.
     fn delete_unless(
         &mut self,
-        encoder: &Encoder,
+        encoder: &Arc<Encoder>,
         moment: Moment,
         writes: &mut Writes,
         stays: impl Fn(&Hash) -> bool,
@@ -238,7 +265,7 @@ impl Published {
     }
 
     /// Deletes what was deleted before, where the store may have it again.
-    fn delete_once_more(&mut self, encoder: &Encoder, moment: Moment, writes: &mut Writes) {
+    fn delete_once_more(&mut self, encoder: &Arc<Encoder>, moment: Moment, writes: &mut Writes) {
         self.deleted.forget_old(moment);
         for key in self.deleted.once_more() {
             if !self.hashes.contains_key(key) {
@@ -276,6 +303,45 @@ impl Published {
 
     /// Bytes that this takes.
     pub fn bytes(&self) -> usize {
-        self.hashes.bytes() + self.key_bytes + self.deleted.bytes()
+        let images = self.hashes.len() * self.image_bytes;
+        self.hashes.bytes() + self.key_bytes + images + self.deleted.bytes()
+    }
+}
+
+impl Row {
+    fn of(encoder: &Encoder, bound: &mut Bound<'_>, row: usize) -> Self {
+        if encoder.image_bytes() > 0 {
+            Self::Image(bound.image(row).into())
+        } else {
+            Self::Digest(bound.digest(row))
+        }
+    }
+
+    fn is_same(&self, bound: &mut Bound<'_>, row: usize) -> bool {
+        match self {
+            Self::Digest(digest) => *digest == bound.digest(row),
+            Self::Image(image) => **image == *bound.image(row),
+        }
+    }
+
+    /// Writes a row over this one, which the store has.
+    fn set(&self, bound: &mut Bound<'_>, row: usize, as_of_ms: i64, wall_ms: i64, writes: &mut Writes) {
+        let may_exist;
+        let known = match self {
+            Self::Digest(digest) => {
+                may_exist = |feature| digest.may_have_value(feature);
+                Known::Fields(&may_exist)
+            }
+            Self::Image(image) => Known::Row(image),
+        };
+        bound.set(row, known, as_of_ms, wall_ms, writes);
+    }
+
+    /// Is another row from now on.
+    fn note(&mut self, bound: &mut Bound<'_>, row: usize) {
+        match self {
+            Self::Digest(digest) => *digest = bound.digest(row),
+            Self::Image(image) => image.copy_from_slice(bound.image(row)),
+        }
     }
 }

@@ -55,7 +55,7 @@ pub struct Parts {
     /// A decoder for each stream that is read.
     pub decoders: BTreeMap<StreamId, StreamDecoder>,
     /// The views, each with its encoder.
-    pub views: Vec<(Arc<FeatureView>, Encoder)>,
+    pub views: Vec<(Arc<FeatureView>, Arc<Encoder>)>,
     /// Where writers' schemas are found.
     pub writers: Writers,
     /// How much disorder is borne.
@@ -161,7 +161,7 @@ impl Shard {
 
 struct View {
     view: Arc<FeatureView>,
-    encoder: Encoder,
+    encoder: Arc<Encoder>,
     engine: Engine,
     /// An empty shard, where the view is evaluated by entity.
     prototype: Option<ByEntity>,

@@ -7,7 +7,9 @@
 //! PEXPIRE features:card:c_17:transaction 86400000
 //! ```
 //! When fields that became NULL have to go, an `HDEL` joins them, and the sink
-//! makes the three a transaction: no reader sees half of the new row.
+//! makes the three a transaction: no reader sees half of the new row. Where it is
+//! known what a hash has, the fields that did not change may be left out: see
+//! [`super::parts`].
 
 mod bound;
 mod column;
@@ -18,6 +20,7 @@ mod template;
 mod tests;
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{RecordBatch, new_empty_array};
@@ -28,7 +31,7 @@ use arrow::json::EncoderOptions;
 pub use bound::Bound;
 use column::Column;
 pub use digest::Digest;
-use digest::Secret;
+use digest::{Layout, Secret};
 pub use template::{KeyTemplate, TemplateError};
 
 use super::{Writes, resp};
@@ -61,6 +64,8 @@ pub struct Options {
     pub ttl: Duration,
     /// What is written for NULL; `None` removes the field.
     pub null_text: Option<String>,
+    /// Whether fields that did not change are left out, where it is known what the hash has.
+    pub changed_only: bool,
 }
 
 /// What is wrong with a view's output, as far as writing it goes.
@@ -109,31 +114,24 @@ pub enum Error {
     Pick(#[source] ArrowError),
 }
 
-/// What the caller knows about the fields that are NULL now.
+/// What the caller knows of the hash that a row is written over.
 ///
-/// | known | an `HDEL` names |
-/// |---|---|
-/// | nothing | every field that is NULL |
-/// | the hash does not exist | nothing |
-/// | what was written last | NULL fields for which the function says that they were written |
+/// | known | an `HDEL` names | fields that did not change |
+/// |---|---|---|
+/// | nothing | every field that is NULL | are written |
+/// | the hash does not exist | nothing | are written |
+/// | which fields it has | NULL fields for which the function says that they were written | are written |
+/// | the row written last | NULL fields that were not | are left out, if that is wanted |
 #[derive(Clone, Copy)]
-pub enum Nulls<'a> {
-    /// Nothing is known: any field may exist.
-    Unknown,
-    /// The hash does not exist, or has none of them.
+pub enum Known<'a> {
+    /// Nothing: any field may exist.
+    Nothing,
+    /// The hash does not exist, or has none of the fields that are NULL now.
     Absent,
-    /// Says of a column, by its index in the rows, whether its field may exist.
-    Written(&'a dyn Fn(usize) -> bool),
-}
-
-impl Nulls<'_> {
-    fn may_exist(self, column: usize) -> bool {
-        match self {
-            Self::Unknown => true,
-            Self::Absent => false,
-            Self::Written(written) => written(column),
-        }
-    }
+    /// Says of a feature, by its place among them, whether its field may exist.
+    Fields(&'a dyn Fn(usize) -> bool),
+    /// The image of the row written last, from [`Bound::image`].
+    Row(&'a [u8]),
 }
 
 /// Whether hashes say that events are missing in their windows.
@@ -163,8 +161,10 @@ pub struct Encoder {
     computed_at: Vec<u8>,
     warming: Vec<u8>,
     json: EncoderOptions,
+    layout: Layout,
     /// What digests are made with.
     secret: Secret,
+    changed_only: bool,
 }
 
 /// A name of up to 25 letters, with its length and the ends of lines.
@@ -204,30 +204,32 @@ impl Encoder {
     ///
     /// # Errors
     /// When a column cannot be written, or the key is not among the columns.
-    pub fn try_new(options: &Options, schema: &Schema) -> Result<Self, Error> {
+    pub fn try_new(options: &Options, schema: &Schema) -> Result<Arc<Self>, Error> {
         let json = EncoderOptions::default().with_explicit_nulls(true);
         let view = || options.view.clone();
         let columns = schema.fields().len();
         if let Some(key_column) = options.key_columns.iter().copied().find(|column| *column >= columns) {
             return Err(Error::KeyColumn { view: view(), key_column, columns });
         }
-        let mut features = Vec::new();
+        let (mut features, mut widths) = (Vec::new(), Vec::new());
         for (index, field) in schema.fields().iter().enumerate() {
             let column = field.name().clone();
-            if Column::try_new(field, new_empty_array(field.data_type()).as_ref(), &json).is_err() {
+            let nothing = new_empty_array(field.data_type());
+            let Ok(values) = Column::try_new(field, nothing.as_ref(), &json) else {
                 let data_type = field.data_type().clone();
                 return Err(Error::UnsupportedType { view: view(), column, data_type });
-            }
+            };
             if [AS_OF, COMPUTED_AT, WARMING].contains(&column.as_str()) {
                 return Err(Error::ReservedName { view: view(), column });
             }
             if !options.key_columns.contains(&index) {
                 features.push(Feature::new(index, &column));
+                widths.push(values.width());
             }
         }
         // Redis takes 0 as "delete now"; nobody means that.
         let ttl_ms = options.ttl.as_millis().max(1).to_string();
-        Ok(Self {
+        Ok(Arc::new(Self {
             view: view(),
             columns,
             key_columns: options.key_columns.clone(),
@@ -239,15 +241,22 @@ impl Encoder {
             computed_at: bulk(COMPUTED_AT),
             warming: bulk(WARMING),
             json,
+            layout: Layout::new(&widths),
             secret: digest::secret(),
-        })
+            changed_only: options.changed_only,
+        }))
+    }
+
+    /// Bytes of a row's image, where images are of use; else 0.
+    pub const fn image_bytes(&self) -> usize {
+        if self.changed_only { self.layout.stride() } else { 0 }
     }
 
     /// Looks at the types of a batch once, to write many of its rows.
     ///
     /// # Errors
     /// When the rows do not have the schema that the encoder was made for.
-    pub fn bind<'a>(&'a self, rows: &'a RecordBatch) -> Result<Bound<'a>, Error> {
+    pub fn bind<'a>(self: &'a Arc<Self>, rows: &'a RecordBatch) -> Result<Bound<'a>, Error> {
         let found = rows.num_columns();
         if found != self.columns {
             return Err(Error::Rows { view: self.view.clone(), expected: self.columns, found });
@@ -263,7 +272,7 @@ impl Encoder {
         };
         let keys = self.key_columns.iter().map(|column| bind(*column)).collect::<Result<_, _>>()?;
         let features = self.features.iter().map(|feature| bind(feature.column)).collect::<Result<_, _>>()?;
-        Ok(Bound::new(self, rows.num_rows(), keys, features))
+        Ok(Bound::new(self, rows, keys, features))
     }
 
     /// Deletes an entity's hash. `key` is what [`Bound::key`] gave.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::fence::{Epoch, Fences, Shard, Standing};
-use super::{Error, Sink, Writes, Written, resp};
+use super::{Entry, Error, Sink, Writes, Written, resp};
 
 /// What errors call this store.
 const STORE: &str = "the store in memory";
@@ -64,6 +64,11 @@ impl MemoryStore {
     /// How many entries were written so far.
     pub fn written(&self) -> u64 {
         self.model().writes
+    }
+
+    /// Plays the loss of a single hash: it was evicted, or somebody deleted it.
+    pub fn evict(&self, key: &str) {
+        self.model().data.hashes.remove(key);
     }
 
     /// Plays an outage: while the store is away, nothing can be written.
@@ -200,16 +205,20 @@ impl Sink for MemorySink {
         }
         self.check(&mut model);
         let mut written = self.report(&model);
+        let mut lost = Vec::new();
         for entry in &writes.entries {
             if writes.origin(*entry).is_some_and(|origin| self.fences.is_taken_over(origin.shard)) {
                 written.fenced += 1;
                 continue;
             }
-            for command in resp::commands(&writes.bytes[entry.start..entry.end]) {
-                let command = command.map_err(|malformed| refused(malformed.to_string()))?;
-                apply(&mut model.data.hashes, &command)?;
+            if apply_entry(&mut model.data.hashes, writes, *entry)? {
+                lost.push(*entry);
             }
             written.acknowledged += 1;
+        }
+        let whole = writes.whole(&lost).map_err(|error| refused(error.to_string()))?;
+        for entry in &whole.entries {
+            apply_entry(&mut model.data.hashes, &whole, *entry)?;
         }
         model.writes += written.acknowledged;
         Ok(written)
@@ -226,12 +235,29 @@ impl Sink for MemorySink {
     }
 }
 
-fn apply(hashes: &mut BTreeMap<String, StoredHash>, command: &[&[u8]]) -> Result<(), Error> {
+/// Carries an entry out; whether it left fields out that its hash had lost.
+fn apply_entry(
+    hashes: &mut BTreeMap<String, StoredHash>,
+    writes: &Writes,
+    entry: Entry,
+) -> Result<bool, Error> {
+    let mut was_lost = false;
+    for command in resp::commands(&writes.bytes[entry.start..entry.end]) {
+        let command = command.map_err(|malformed| refused(malformed.to_string()))?;
+        let added = apply(hashes, &command)?;
+        was_lost |= entry.part.is_some_and(|part| part.was_lost(added));
+    }
+    Ok(was_lost)
+}
+
+/// Carries a command out; how many fields it added.
+fn apply(hashes: &mut BTreeMap<String, StoredHash>, command: &[&[u8]]) -> Result<i64, Error> {
+    let mut added = 0;
     match command {
         [b"HSET", key, pairs @ ..] => {
             let hash = hashes.entry(text(key)).or_default();
             for pair in pairs.chunks_exact(2) {
-                hash.fields.insert(text(pair[0]), text(pair[1]));
+                added += i64::from(hash.fields.insert(text(pair[0]), text(pair[1])).is_none());
             }
         }
         [b"HDEL", key, fields @ ..] => {
@@ -255,7 +281,7 @@ fn apply(hashes: &mut BTreeMap<String, StoredHash>, command: &[&[u8]]) -> Result
         }
         _ => return Err(refused(format!("unknown command {:?}", command.first().map(|name| text(name))))),
     }
-    Ok(())
+    Ok(added)
 }
 
 fn text(bytes: &[u8]) -> String {

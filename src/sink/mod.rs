@@ -8,6 +8,7 @@ pub mod encode;
 pub mod fence;
 pub mod memory;
 pub mod parquet;
+pub mod parts;
 pub mod redis;
 pub mod resp;
 pub mod rows;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use crate::error::Fault;
 use fence::Shard;
+use parts::{Behind, Part};
 use rows::Rows;
 
 /// Bytes of room that are kept whatever was used.
@@ -34,6 +36,8 @@ pub struct Entry {
     pub origin: u32,
     /// Where the key stands, for routing in a cluster.
     pub key: (usize, usize),
+    /// Which row it is of which only the fields that changed are set.
+    pub part: Option<Part>,
 }
 
 impl Entry {
@@ -64,6 +68,8 @@ pub struct Writes {
     pub entries: Vec<Entry>,
     /// Where they come from.
     pub origins: Vec<Origin>,
+    /// The rows of entries that set the changed fields only.
+    pub behind: Vec<Behind>,
     /// The rows themselves, where the sink takes these: then there are no commands.
     pub rows: Option<Rows>,
 }
@@ -85,7 +91,7 @@ impl Writes {
     pub fn end_entry(&mut self, start: usize, replies: u32, key: (usize, usize)) {
         // A turn has few origins: a view's shards.
         let origin = u32::try_from(self.origins.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        self.entries.push(Entry { start, end: self.bytes.len(), replies, origin, key });
+        self.entries.push(Entry { start, end: self.bytes.len(), replies, origin, key, part: None });
     }
 
     /// Where an entry comes from, if that was said.
@@ -100,6 +106,7 @@ impl Writes {
         if self.bytes.capacity() > 4 * used + KEPT_ROOM {
             return Self::default();
         }
+        self.behind.clear();
         self.bytes.clear();
         self.entries.clear();
         self.origins.clear();
@@ -173,6 +180,9 @@ impl Error {
 ///
 /// A shard that was taken over is written as long as nobody else takes it over.
 /// One that was never taken over is written without asking.
+///
+/// After a write that succeeded every hash has its whole row, whatever the store
+/// had before: see [`parts`].
 pub trait Sink: Send {
     /// Takes shards over, from whoever has them: their writes that come later
     /// than this are not made. The group gave them to this process so long `ago`;

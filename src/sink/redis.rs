@@ -30,7 +30,7 @@ use reply::Failure;
 use whole::Dumper;
 
 use super::fence::Shard;
-use super::{Entry, Error, Sink, Writes, Written, resp};
+use super::{Entry, Error, Sink, Writes, Written, encode, resp};
 
 /// Entries sent before their replies are read. Enough to make the round trip
 /// cheap; few enough that the server's replies never fill a socket's buffer.
@@ -58,6 +58,8 @@ pub struct RedisSink {
     identities: Option<BTreeSet<String>>,
     /// Other processes have taken their place since the last write.
     changed: bool,
+    /// The last write failed: what it did to hashes, and what they had before, is not known.
+    doubts: bool,
 }
 
 /// What is connected.
@@ -67,11 +69,13 @@ enum Link {
 }
 
 /// What became of the entries so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Tally {
     acknowledged: u64,
     refused: u64,
     fenced: u64,
+    /// Entries that left out fields which their hashes had lost.
+    lost: Vec<Entry>,
 }
 
 impl RedisSink {
@@ -99,6 +103,7 @@ impl RedisSink {
             link: None,
             identities: None,
             changed: false,
+            doubts: false,
         })
     }
 
@@ -181,7 +186,7 @@ impl RedisSink {
     }
 
     /// What to report of a write.
-    fn written(&mut self, tally: Tally) -> Written {
+    fn written(&mut self, tally: &Tally) -> Written {
         let lost = self.fencing.as_mut().is_some_and(Fencing::take_lost);
         Written {
             acknowledged: tally.acknowledged,
@@ -190,6 +195,24 @@ impl RedisSink {
             taken_over: self.fencing.as_ref().map(Fencing::taken_over).unwrap_or_default(),
             store_changed: std::mem::take(&mut self.changed) || lost,
         }
+    }
+
+    /// Writes every entry, and those whole that turned out to need it.
+    fn write_parts(&mut self, writes: &Writes) -> Result<Tally, Error> {
+        let mut tally = self.write_all(writes)?;
+        if !tally.lost.is_empty() {
+            let whole = writes.whole(&tally.lost).map_err(|error| self.ours(&error))?;
+            let again = self.write_all(&whole)?;
+            tally.acknowledged += again.acknowledged;
+            tally.refused += again.refused;
+            tally.fenced += again.fenced;
+        }
+        Ok(tally)
+    }
+
+    /// An error of our own making.
+    fn ours(&self, error: &encode::Error) -> Error {
+        Failure::Refused(error.to_string()).at(&self.store)
     }
 
     fn write_all(&mut self, writes: &Writes) -> Result<Tally, Error> {
@@ -238,13 +261,18 @@ impl Sink for RedisSink {
     }
 
     fn write(&mut self, writes: &Writes) -> Result<Written, Error> {
+        let doubts = std::mem::replace(&mut self.doubts, true);
         let tally = if self.keeps_newer {
             let scripts = script::unless_newer(writes).map_err(|failure| failure.at(&self.store))?;
             self.write_all(&scripts)?
+        } else if doubts {
+            let whole = writes.all_whole().map_err(|error| self.ours(&error))?;
+            self.write_all(&whole)?
         } else {
-            self.write_all(writes)?
+            self.write_parts(writes)?
         };
-        Ok(self.written(tally))
+        self.doubts = false;
+        Ok(self.written(&tally))
     }
 
     fn ping(&mut self) -> Result<Written, Error> {
@@ -261,7 +289,7 @@ impl Sink for RedisSink {
                 (Link::Cluster(cluster), Some(fencing)) => cluster.check_all(fencing),
             }
         })?;
-        Ok(self.written(Tally::default()))
+        Ok(self.written(&Tally::default()))
     }
 }
 
@@ -395,7 +423,7 @@ mod tests {
     fn stretches_hold_so_many_entries_and_bytes() {
         let entry = |start: usize, len: usize| {
             let key = (start, start);
-            Entry { start, end: start + len, replies: 2, origin: 0, key }
+            Entry { start, end: start + len, replies: 2, origin: 0, key, part: None }
         };
         let lengths = |entries: &[Entry]| stretches(entries).map(<[Entry]>::len).collect::<Vec<_>>();
         assert_eq!(lengths(&[]), Vec::<usize>::new());

@@ -81,7 +81,7 @@ impl Rows {
     pub fn end(
         &mut self,
         view: usize,
-        encoder: &Encoder,
+        encoder: &Arc<Encoder>,
         rows: &RecordBatch,
         looked_at: Option<&RecordBatch>,
         [as_of_ms, computed_at_ms]: [i64; 2],
@@ -200,7 +200,7 @@ pub(super) mod tests {
     use arrow::datatypes::{Int64Type, TimestampMillisecondType};
 
     use super::super::Writes;
-    use super::super::encode::{KeyTemplate, Nulls, Options};
+    use super::super::encode::{KeyTemplate, Known, Options};
     use super::*;
 
     fn cards(rows: &[(Option<&str>, i64)]) -> RecordBatch {
@@ -212,7 +212,7 @@ pub(super) mod tests {
     }
 
     /// Of a view whose first column is its key.
-    pub(in crate::sink) fn encoder(schema: &Schema) -> Encoder {
+    pub(in crate::sink) fn encoder(schema: &Schema) -> Arc<Encoder> {
         let options = Options {
             template: KeyTemplate::default(),
             entity: "card".to_owned(),
@@ -220,6 +220,7 @@ pub(super) mod tests {
             key_columns: vec![0],
             ttl: Duration::from_secs(60),
             null_text: None,
+            changed_only: false,
         };
         Encoder::try_new(&options, schema).unwrap()
     }
@@ -238,7 +239,7 @@ pub(super) mod tests {
         let mut writes = Writes { rows: Some(Rows::default()), ..Writes::default() };
         let mut bound = encoder.bind(&rows).unwrap();
         for row in 0..3 {
-            let has_key = bound.set(row, Nulls::Unknown, 1, 2, &mut writes);
+            let has_key = bound.set(row, Known::Nothing, 1, 2, &mut writes);
             assert_eq!(has_key.is_some(), row != 1);
         }
         encoder.delete(b"d", &mut writes);

@@ -16,6 +16,7 @@ mod metrics;
 mod oracle;
 mod outages;
 mod output;
+mod parts;
 mod payments;
 mod replay;
 mod rules;

@@ -2,6 +2,8 @@
 //! are as they were, and stay. Their time to live is renewed in a sweep over
 //! all hashes, made seldom.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 
 use super::{Changes, Moment, Published};
@@ -22,7 +24,7 @@ impl Published {
     /// Only of our own making.
     pub fn compare_touched(
         &mut self,
-        encoder: &Encoder,
+        encoder: &Arc<Encoder>,
         rows: &RecordBatch,
         touched: &RecordBatch,
         moment: Moment,
@@ -45,7 +47,7 @@ impl Published {
     /// Deletes the hashes of touched entities that this comparison has not seen.
     fn delete_gone(
         &mut self,
-        encoder: &Encoder,
+        encoder: &Arc<Encoder>,
         touched: &RecordBatch,
         moment: Moment,
         writes: &mut Writes,
@@ -69,13 +71,13 @@ impl Published {
     }
 
     /// Deletes what is still in doubt when every entity was looked at: nobody has a row of that key.
-    pub fn delete_doubtful(&mut self, encoder: &Encoder, moment: Moment, writes: &mut Writes) -> u64 {
+    pub fn delete_doubtful(&mut self, encoder: &Arc<Encoder>, moment: Moment, writes: &mut Writes) -> u64 {
         self.delete_unless(encoder, moment, writes, |hash| hash.is_trusted)
     }
 
     /// Lets hashes live on that were not written for half of their time to live.
     /// To be called as well when nothing was evaluated.
-    pub fn renew(&mut self, encoder: &Encoder, moment: Moment, writes: &mut Writes) -> u64 {
+    pub fn renew(&mut self, encoder: &Arc<Encoder>, moment: Moment, writes: &mut Writes) -> u64 {
         let Some(swept_at) = self.swept_at else {
             self.swept_at = Some(moment.wall);
             return 0;

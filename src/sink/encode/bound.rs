@@ -1,8 +1,13 @@
 //! The rows of one batch with their columns told apart, written one by one.
 
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+
 use super::column::Column;
-use super::digest::{Block, is_null};
-use super::{Digest, Encoder, Mark, Nulls, PEXPIRE, number};
+use super::digest::{Block, WORD_BITS, bits};
+use super::{Digest, Encoder, Known, Mark, PEXPIRE, number};
+use crate::sink::parts::{Behind, Part};
 use crate::sink::{Writes, resp};
 
 /// What stands between the columns of a key.
@@ -18,44 +23,58 @@ const RESERVED_BYTES: usize = 16 * 1024 * 1024;
 
 /// The rows of one batch, ready to be written.
 pub struct Bound<'a> {
-    encoder: &'a Encoder,
+    encoder: &'a Arc<Encoder>,
+    batch: &'a RecordBatch,
     rows: usize,
     keys: Vec<Column<'a>>,
     features: Vec<Column<'a>>,
     mark: Mark,
 
     block: Block,
-    /// Features whose fields have to go, of the row being written.
-    removed: Vec<usize>,
+    fields: Fields,
     key: Vec<u8>,
     text: Vec<u8>,
     /// The times written last, and the bookkeeping fields that have them.
     times: Option<[i64; 2]>,
     bookkeeping: Vec<u8>,
+    /// Where the rows of these times stand in [`Writes::behind`], once they do.
+    behind: Option<u32>,
     /// Bytes of a row, those of the longest so far.
     row_bytes: usize,
 }
 
+/// Which fields of a row are set and which have to go: a bit a feature.
+#[derive(Default)]
+struct Fields {
+    set: Vec<u64>,
+    removed: Vec<u64>,
+    /// Those set that the hash does not have yet; `None` when all that have a value are set.
+    added: Option<u32>,
+    changed: Vec<u64>,
+}
+
 impl<'a> Bound<'a> {
     pub(super) fn new(
-        encoder: &'a Encoder,
-        rows: usize,
+        encoder: &'a Arc<Encoder>,
+        batch: &'a RecordBatch,
         keys: Vec<Column<'a>>,
         features: Vec<Column<'a>>,
     ) -> Self {
         let fields: usize = encoder.features.iter().map(|feature| feature.name.len() + VALUE_BYTES).sum();
         Self {
             encoder,
-            rows,
-            block: Block::new(encoder, &features),
+            batch,
+            rows: batch.num_rows(),
             keys,
             features,
             mark: Mark::Never,
-            removed: Vec::new(),
+            block: Block::default(),
+            fields: Fields::default(),
             key: Vec::new(),
             text: Vec::new(),
             times: None,
             bookkeeping: Vec::new(),
+            behind: None,
             row_bytes: fields + OTHER_BYTES,
         }
     }
@@ -88,12 +107,17 @@ impl<'a> Bound<'a> {
         self.block.digest(row, self.rows, self.encoder, &mut self.features)
     }
 
+    /// What a row's features are, for [`Known::Row`] when the next one is written.
+    pub fn image(&mut self, row: usize) -> &[u8] {
+        self.block.image(row, self.rows, self.encoder, &mut self.features)
+    }
+
     /// Writes a row over its entity's hash, and the TTL; or notes it, where rows
     /// are wanted. `None`, and nothing written, when the key is NULL.
     pub fn set(
         &mut self,
         row: usize,
-        nulls: Nulls<'_>,
+        known: Known<'_>,
         as_of_ms: i64,
         computed_at_ms: i64,
         writes: &mut Writes,
@@ -106,43 +130,49 @@ impl<'a> Bound<'a> {
             } else {
                 self.note_times([as_of_ms, computed_at_ms]);
                 self.make_room(row, &mut writes.bytes);
-                self.push_row(row, &key, nulls, writes);
+                self.push_row(row, &key, known, writes);
             }
         }
         self.key = key;
         has_key
     }
 
-    fn push_row(&mut self, row: usize, key: &[u8], nulls: Nulls<'_>, writes: &mut Writes) {
-        let present = self.note_removed(row, nulls);
+    fn push_row(&mut self, row: usize, key: &[u8], known: Known<'_>, writes: &mut Writes) {
+        self.note_fields(row, known);
+        let part = self.fields.added.and_then(|added| self.part(row, added, writes));
+        if self.fields.added.is_some() && part.is_none() {
+            self.note_fields(row, Known::Nothing);
+        }
         let encoder = self.encoder;
-        let null = self.block.nulls(row, self.rows, encoder, &self.features);
         let out = &mut writes.bytes;
         let start = out.len();
         let bookkeeping = if self.mark == Mark::Warming { 3 } else { 2 };
-        resp::push_array(out, 2 + 2 * (present + bookkeeping));
+        resp::push_array(out, 2 + 2 * (count(&self.fields.set) + bookkeeping));
         out.extend_from_slice(b"$4\r\nHSET\r\n");
         let name_start = out.len();
         let text = encoder.push_redis_key(out, key);
         let name = name_start..out.len();
-        for (feature, column) in encoder.features.iter().zip(&mut self.features) {
-            if !is_null(null, feature.column) {
-                feature.push_name(out);
-                column.push(row, &mut self.text, out);
-            } else if let Some(null_text) = &encoder.null_text {
-                feature.push_name(out);
-                out.extend_from_slice(null_text);
+        // All that is NULL and set has the text for that.
+        let null = self.block.nulls(row, self.rows, encoder, &self.features);
+        for (word, (set, null)) in self.fields.set.iter().zip(null).enumerate() {
+            for bit in bits(*set) {
+                let feature = word * WORD_BITS + bit;
+                encoder.features[feature].push_name(out);
+                match &encoder.null_text {
+                    Some(null_text) if null & (1_u64 << bit) != 0 => out.extend_from_slice(null_text),
+                    _ => self.features[feature].push(row, &mut self.text, out),
+                }
             }
         }
         out.extend_from_slice(&self.bookkeeping);
-        let unmarks = self.mark == Mark::Ended && matches!(nulls, Nulls::Unknown);
-        let removed = self.removed.len() + usize::from(unmarks);
+        let unmarks = self.mark == Mark::Ended && matches!(known, Known::Nothing);
+        let removed = count(&self.fields.removed) + usize::from(unmarks);
         if removed > 0 {
             resp::push_array(out, 2 + removed);
             out.extend_from_slice(b"$4\r\nHDEL\r\n");
             out.extend_from_within(name.clone());
-            for feature in &self.removed {
-                encoder.features[*feature].push_name(out);
+            for (word, removed) in self.fields.removed.iter().enumerate() {
+                bits(*removed).for_each(|bit| encoder.features[word * WORD_BITS + bit].push_name(out));
             }
             if unmarks {
                 out.extend_from_slice(&encoder.warming);
@@ -154,23 +184,68 @@ impl<'a> Bound<'a> {
         self.row_bytes = self.row_bytes.max(out.len() - start);
         let replies = if removed > 0 { 3 } else { 2 };
         writes.end_entry(start, replies, (text.start, text.end));
+        if let Some(entry) = writes.entries.last_mut() {
+            entry.part = part;
+        }
     }
 
-    /// Finds the features whose fields have to go, and counts those that get a value.
-    fn note_removed(&mut self, row: usize, nulls: Nulls<'_>) -> usize {
-        self.removed.clear();
-        let features = &self.encoder.features;
-        if self.encoder.null_text.is_some() {
-            return features.len();
+    /// Finds the features whose fields are set, and those whose fields have to go.
+    fn note_fields(&mut self, row: usize, known: Known<'_>) {
+        let encoder = self.encoder;
+        let Fields { set, removed, added, changed } = &mut self.fields;
+        *added = None;
+        set.clear();
+        removed.clear();
+        let nulls = self.block.nulls(row, self.rows, encoder, &self.features);
+        if encoder.null_text.is_some() {
+            set.extend(encoder.layout.features());
+            removed.resize(set.len(), 0);
+        } else {
+            for (features, nulls) in encoder.layout.features().iter().zip(nulls) {
+                set.push(features & !nulls);
+                removed.push(features & nulls);
+            }
         }
-        let null = self.block.nulls(row, self.rows, self.encoder, &self.features);
-        let count: u32 = null.iter().map(|word| word.count_ones()).sum();
-        if count > 0 {
-            let goes = |column: usize| is_null(null, column) && nulls.may_exist(column);
-            let removed = features.iter().enumerate().filter(|(_, feature)| goes(feature.column));
-            self.removed.extend(removed.map(|(index, _)| index));
+        match known {
+            Known::Nothing => {}
+            Known::Absent => removed.fill(0),
+            Known::Fields(may_exist) => {
+                for (word, removed) in removed.iter_mut().enumerate() {
+                    for bit in bits(*removed).filter(|bit| !may_exist(word * WORD_BITS + bit)) {
+                        *removed &= !(1_u64 << bit);
+                    }
+                }
+            }
+            Known::Row(before) => {
+                let were_null = encoder.layout.nulls_of(before);
+                removed.iter_mut().zip(were_null).for_each(|(removed, were_null)| *removed &= !were_null);
+                if !encoder.changed_only {
+                    return;
+                }
+                self.block.changed(row, self.rows, encoder, &mut self.features, before, changed);
+                let has_null_text = encoder.null_text.is_some();
+                let mut are_new = 0;
+                for ((set, changed), were_null) in
+                    set.iter_mut().zip(changed.iter()).zip(encoder.layout.nulls_of(before))
+                {
+                    *set &= changed;
+                    are_new += if has_null_text { 0 } else { (*set & were_null).count_ones() };
+                }
+                *added = Some(are_new);
+            }
         }
-        features.len() - count as usize
+    }
+
+    /// What a row is of which only some fields are written: the sink can have the others.
+    fn part(&mut self, row: usize, added: u32, writes: &mut Writes) -> Option<Part> {
+        let row = u32::try_from(row).ok()?;
+        if self.behind.is_none() {
+            let [as_of_ms, computed_at_ms] = self.times?;
+            let (encoder, rows) = (Arc::clone(self.encoder), self.batch.clone());
+            writes.behind.push(Behind { encoder, rows, mark: self.mark, as_of_ms, computed_at_ms });
+            self.behind = u32::try_from(writes.behind.len() - 1).ok();
+        }
+        Some(Part { behind: self.behind?, row, added })
     }
 
     /// Has the bookkeeping fields at hand: those of a batch's rows are alike.
@@ -179,6 +254,7 @@ impl<'a> Bound<'a> {
             return;
         }
         self.times = Some(times);
+        self.behind = None;
         self.bookkeeping.clear();
         for (field, time) in [&self.encoder.as_of, &self.encoder.computed_at].into_iter().zip(times) {
             self.bookkeeping.extend_from_slice(field);
@@ -198,4 +274,8 @@ impl<'a> Bound<'a> {
             out.reserve(rows.min(RESERVED_BYTES).max(self.row_bytes));
         }
     }
+}
+
+fn count(bits: &[u64]) -> usize {
+    bits.iter().map(|word| word.count_ones() as usize).sum()
 }

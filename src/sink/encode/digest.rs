@@ -3,25 +3,26 @@
 //! every value in a fixed place:
 //!
 //! ```text
-//! │ a bit a column: NULL │ 8 bytes: integer │ 8 bytes: bits of a float │ 16 bytes: hash of a string │ …
+//! │ a bit a feature: NULL │ 8 bytes: integer │ 8 bytes: bits of a float │ 16 bytes: hash of a string │ …
 //! ```
 //! The place of a NULL is 0. So no value can be taken for its neighbour's, and
-//! the values themselves are compared, not their texts.
+//! the values themselves are compared, not their texts. Who keeps a row's image
+//! can be told later which of its features have changed.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_128_with_secret;
 
+use super::Encoder;
 use super::column::{Column, Places};
-use super::{Encoder, Feature};
 
 /// Rows looked at together: as many as a word has bits. Their images stay in
 /// the processor's nearest cache.
 const BLOCK: usize = 64;
 
-/// Columns that share a word.
-const WORD_BITS: usize = 64;
+/// Features that share a word.
+pub(super) const WORD_BITS: usize = 64;
 
 /// Bytes of a word.
 const WORD_BYTES: usize = size_of::<u64>();
@@ -52,36 +53,83 @@ pub struct Digest {
     /// A hash of every feature. Rows with different texts have different ones
     /// but for a chance of about 2^-128 (XXH3, with a secret).
     value: [u8; 16],
-    /// Bit `n` says that of the features in columns `n`, `n + 64` and so on all
-    /// are NULL.
+    /// Bit `n` says that of the features `n`, `n + 64` and so on all are NULL.
     nulls: u64,
 }
 
 impl Digest {
-    /// Whether the feature in a column may have a value. It has one in columns
-    /// before the 64th; from there on others may be meant.
-    pub const fn may_have_value(&self, column: usize) -> bool {
-        self.nulls & (1_u64 << (column % WORD_BITS)) == 0
+    /// Whether a feature may have a value. One of the first 64 has one; from
+    /// there on others may be meant.
+    pub const fn may_have_value(&self, feature: usize) -> bool {
+        self.nulls & (1_u64 << (feature % WORD_BITS)) == 0
     }
 }
 
-/// Whether a column is NULL in a row, of which [`Block::nulls`] gave the words.
+/// Where in a row's image each feature has its place.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// The bits of features, word by word.
+    features: Vec<u64>,
+    /// By feature.
+    places: Vec<Range<usize>>,
+    /// Bytes of an image.
+    stride: usize,
+}
+
+impl Layout {
+    /// Of features that take so many bytes each.
+    pub(super) fn new(widths: &[usize]) -> Self {
+        let mut features = vec![0; widths.len().div_ceil(WORD_BITS).max(1)];
+        let mut stride = features.len() * WORD_BYTES;
+        let mut places = Vec::with_capacity(widths.len());
+        for (feature, width) in widths.iter().enumerate() {
+            features[feature / WORD_BITS] |= 1_u64 << (feature % WORD_BITS);
+            places.push(stride..stride + width);
+            stride += width;
+        }
+        Self { features, places, stride }
+    }
+
+    /// The bits of the features, a word for every 64 of them.
+    pub(super) fn features(&self) -> &[u64] {
+        &self.features
+    }
+
+    /// Bytes of an image.
+    pub(super) const fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Which features are NULL, of the words in an image.
+    pub(super) fn nulls_of<'a>(&self, image: &'a [u8]) -> impl Iterator<Item = u64> + use<'a> {
+        let (words, _) = image.as_chunks::<WORD_BYTES>();
+        words.iter().take(self.features.len()).map(|word| u64::from_le_bytes(*word))
+    }
+
+    /// Which features are not the same in two images.
+    fn differing(&self, one: &[u8], other: &[u8], found: &mut Vec<u64>) {
+        found.clear();
+        found.extend(self.nulls_of(one).zip(self.nulls_of(other)).map(|(one, other)| one ^ other));
+        for (found, places) in found.iter_mut().zip(self.places.chunks(WORD_BITS)) {
+            for (bit, place) in places.iter().enumerate() {
+                *found |= u64::from(!are_equal(&one[place.clone()], &other[place.clone()])) << bit;
+            }
+        }
+    }
+}
+
+/// Most features have eight bytes, which are compared without a call.
 #[inline]
-pub(super) const fn is_null(nulls: &[u64], column: usize) -> bool {
-    nulls[column / WORD_BITS] & (1_u64 << (column % WORD_BITS)) != 0
+fn are_equal(one: &[u8], other: &[u8]) -> bool {
+    match (<&[u8; WORD_BYTES]>::try_from(one), <&[u8; WORD_BYTES]>::try_from(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    }
 }
 
 /// The block of the row that was looked at last.
+#[derive(Default)]
 pub(super) struct Block {
-    /// Words with a bit a column.
-    words: usize,
-    /// The bits of columns that are no features.
-    others: Vec<u64>,
-    /// Where in an image each feature has its place.
-    offsets: Vec<usize>,
-    /// Bytes of an image.
-    stride: usize,
-
     /// The block whose `nulls` there are.
     nulls_of: Option<usize>,
     nulls: Vec<u64>,
@@ -92,32 +140,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub(super) fn new(encoder: &Encoder, features: &[Column<'_>]) -> Self {
-        let words = encoder.columns.div_ceil(WORD_BITS).max(1);
-        let mut others = vec![u64::MAX; words];
-        for feature in &encoder.features {
-            others[feature.column / WORD_BITS] &= !(1_u64 << (feature.column % WORD_BITS));
-        }
-        let mut stride = words * WORD_BYTES;
-        let mut offsets = Vec::with_capacity(features.len());
-        for feature in features {
-            offsets.push(stride);
-            stride += feature.width();
-        }
-        Self {
-            words,
-            others,
-            offsets,
-            stride,
-            nulls_of: None,
-            nulls: Vec::new(),
-            images_of: None,
-            images: Vec::new(),
-            text: Vec::new(),
-        }
-    }
-
-    /// Which features of a row are NULL, for [`is_null`]. `rows` is how many there are.
+    /// Which features of a row are NULL, a word for every 64 of them. `rows` is how many rows there are.
     pub(super) fn nulls(
         &mut self,
         row: usize,
@@ -125,11 +148,29 @@ impl Block {
         encoder: &Encoder,
         features: &[Column<'_>],
     ) -> &[u64] {
+        let words = encoder.layout.features.len();
         if self.nulls_of != Some(row / BLOCK) {
             self.nulls_of = Some(row / BLOCK);
-            self.find_nulls(around(row, rows), &encoder.features, features);
+            self.find_nulls(around(row, rows), words, features);
         }
-        &self.nulls[row % BLOCK * self.words..][..self.words]
+        &self.nulls[row % BLOCK * words..][..words]
+    }
+
+    /// The image of a row. `rows` is how many there are.
+    pub(super) fn image(
+        &mut self,
+        row: usize,
+        rows: usize,
+        encoder: &Encoder,
+        features: &mut [Column<'_>],
+    ) -> &[u8] {
+        self.nulls(row, rows, encoder, features);
+        if self.images_of != Some(row / BLOCK) {
+            self.images_of = Some(row / BLOCK);
+            self.make_images(around(row, rows), encoder, features);
+        }
+        let stride = encoder.layout.stride;
+        &self.images[row % BLOCK * stride..][..stride]
     }
 
     /// The digest of a row. `rows` is how many there are.
@@ -140,42 +181,47 @@ impl Block {
         encoder: &Encoder,
         features: &mut [Column<'_>],
     ) -> Digest {
-        self.nulls(row, rows, encoder, features);
-        if self.images_of != Some(row / BLOCK) {
-            self.images_of = Some(row / BLOCK);
-            self.make_images(around(row, rows), features, &encoder.secret);
-        }
-        let index = row % BLOCK;
-        let nulls = self.nulls[index * self.words..][..self.words]
-            .iter()
-            .zip(&self.others)
-            .fold(u64::MAX, |all, (nulls, others)| all & (nulls | others));
-        let image = &self.images[index * self.stride..][..self.stride];
-        Digest { value: hash(image, &encoder.secret), nulls }
+        let value = hash(self.image(row, rows, encoder, features), &encoder.secret);
+        let words = self.nulls(row, rows, encoder, features).iter().zip(&encoder.layout.features);
+        Digest { value, nulls: words.fold(u64::MAX, |all, (nulls, features)| all & (nulls | !features)) }
     }
 
-    fn find_nulls(&mut self, rows: Range<usize>, names: &[Feature], features: &[Column<'_>]) {
+    /// Which features of a row are not as in an image from before.
+    pub(super) fn changed(
+        &mut self,
+        row: usize,
+        rows: usize,
+        encoder: &Encoder,
+        features: &mut [Column<'_>],
+        before: &[u8],
+        found: &mut Vec<u64>,
+    ) {
+        encoder.layout.differing(self.image(row, rows, encoder, features), before, found);
+    }
+
+    fn find_nulls(&mut self, rows: Range<usize>, words: usize, features: &[Column<'_>]) {
         self.nulls.clear();
-        self.nulls.resize(BLOCK * self.words, 0);
-        for (name, feature) in names.iter().zip(features) {
-            let (word, bit) = (name.column / WORD_BITS, 1_u64 << (name.column % WORD_BITS));
-            for row in bits(feature.nulls_in(rows.clone())) {
-                self.nulls[row * self.words + word] |= bit;
+        self.nulls.resize(BLOCK * words, 0);
+        for (feature, column) in features.iter().enumerate() {
+            let (word, bit) = (feature / WORD_BITS, 1_u64 << (feature % WORD_BITS));
+            for row in bits(column.nulls_in(rows.clone())) {
+                self.nulls[row * words + word] |= bit;
             }
         }
     }
 
-    fn make_images(&mut self, rows: Range<usize>, features: &mut [Column<'_>], secret: &Secret) {
-        self.images.resize(BLOCK * self.stride, 0);
-        let nulls = self.nulls.chunks_exact(self.words);
-        for (image, nulls) in self.images.chunks_exact_mut(self.stride).zip(nulls) {
+    fn make_images(&mut self, rows: Range<usize>, encoder: &Encoder, features: &mut [Column<'_>]) {
+        let Layout { features: words, places, stride } = &encoder.layout;
+        self.images.resize(BLOCK * stride, 0);
+        let nulls = self.nulls.chunks_exact(words.len());
+        for (image, nulls) in self.images.chunks_exact_mut(*stride).zip(nulls) {
             for (place, word) in image.chunks_exact_mut(WORD_BYTES).zip(nulls) {
                 place.copy_from_slice(&word.to_le_bytes());
             }
         }
-        for (feature, offset) in features.iter_mut().zip(&self.offsets) {
-            let places = Places { images: &mut self.images, stride: self.stride, offset: *offset };
-            feature.put(rows.clone(), places, secret, &mut self.text);
+        for (feature, place) in features.iter_mut().zip(places) {
+            let places = Places { images: &mut self.images, stride: *stride, offset: place.start };
+            feature.put(rows.clone(), places, &encoder.secret, &mut self.text);
         }
     }
 }

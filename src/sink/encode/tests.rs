@@ -13,7 +13,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema};
 
-use super::{AS_OF, COMPUTED_AT, Encoder, Error, KeyTemplate, Mark, Nulls, Options, WARMING};
+use super::{AS_OF, COMPUTED_AT, Encoder, Error, KeyTemplate, Known, Mark, Options, WARMING};
 use crate::sink::memory::{MemorySink, MemoryStore};
 use crate::sink::{Sink, Writes};
 
@@ -25,6 +25,7 @@ fn options(key_columns: &[usize]) -> Options {
         key_columns: key_columns.to_vec(),
         ttl: Duration::from_secs(60),
         null_text: None,
+        changed_only: false,
     }
 }
 
@@ -53,7 +54,7 @@ fn check(values: impl arrow::array::Array + 'static, expected: &str) {
     let rows = batch(vec![("id", keys), ("f", Arc::new(values))]);
     let encoder = Encoder::try_new(&options(&[0]), &rows.schema()).unwrap();
     let mut writes = Writes::default();
-    encoder.bind(&rows).unwrap().set(0, Nulls::Absent, 1, 2, &mut writes).unwrap();
+    encoder.bind(&rows).unwrap().set(0, Known::Absent, 1, 2, &mut writes).unwrap();
     assert_eq!(stored(&writes).hash("features:card:0:txn").unwrap().fields["f"], expected);
 }
 
@@ -68,7 +69,7 @@ fn a_row_is_one_command_and_its_ttl() {
     let rows = cards();
     let encoder = Encoder::try_new(&options(&[0]), &rows.schema()).unwrap();
     let mut writes = Writes::default();
-    encoder.bind(&rows).unwrap().set(0, Nulls::Unknown, 1000, 1001, &mut writes).unwrap();
+    encoder.bind(&rows).unwrap().set(0, Known::Nothing, 1000, 1001, &mut writes).unwrap();
     assert_eq!(
         text(&writes),
         "*10 $4 HSET $20 features:card:c1:txn $1 n $1 3 $3 sum $3 0.5 $6 _as_of $4 1000 $12 _computed_at $4 1001 \
@@ -86,7 +87,7 @@ fn nulls_that_may_exist_are_removed() {
     let mut bound = encoder.bind(&rows).unwrap();
 
     let mut writes = Writes::default();
-    bound.set(1, Nulls::Written(&|column| column == 2), 1, 2, &mut writes).unwrap();
+    bound.set(1, Known::Fields(&|feature| feature == 1), 1, 2, &mut writes).unwrap();
     let commands = text(&writes);
     assert!(commands.starts_with("*6 $4 HSET $20 features:card:c2:txn $6 _as_of"), "{commands}");
     assert!(commands.contains("*3 $4 HDEL $20 features:card:c2:txn $3 sum *3 $7 PEXPIRE"), "{commands}");
@@ -94,11 +95,11 @@ fn nulls_that_may_exist_are_removed() {
     assert!(writes.entries[0].replies == 3 && writes.entries[0].is_torn());
 
     let mut writes = Writes::default();
-    bound.set(1, Nulls::Unknown, 1, 2, &mut writes).unwrap();
+    bound.set(1, Known::Nothing, 1, 2, &mut writes).unwrap();
     assert!(text(&writes).contains("*4 $4 HDEL $20 features:card:c2:txn $1 n $3 sum "));
 
     let mut writes = Writes::default();
-    bound.set(1, Nulls::Absent, 1, 2, &mut writes).unwrap();
+    bound.set(1, Known::Absent, 1, 2, &mut writes).unwrap();
     assert!(!text(&writes).contains("HDEL"));
     assert_eq!(writes.entries[0].replies, 2);
 }
@@ -107,12 +108,12 @@ fn nulls_that_may_exist_are_removed() {
 fn hashes_say_that_events_are_missing_and_say_so_no_more() {
     let rows = cards();
     let encoder = Encoder::try_new(&options(&[0]), &rows.schema()).unwrap();
-    let written = |mark: Mark, nulls: Nulls<'_>| {
+    let written = |mark: Mark, nulls: Known<'_>| {
         let mut writes = Writes::default();
         encoder.bind(&rows).unwrap().marked(mark).set(0, nulls, 1, 2, &mut writes).unwrap();
         writes
     };
-    let marked = written(Mark::Warming, Nulls::Unknown);
+    let marked = written(Mark::Warming, Known::Nothing);
     assert!(text(&marked).starts_with("*12 $4 HSET $20 features:card:c1:txn $1 n "), "{}", text(&marked));
     let mut sink = MemorySink::default();
     sink.write(&marked).unwrap();
@@ -120,9 +121,9 @@ fn hashes_say_that_events_are_missing_and_say_so_no_more() {
     assert_eq!((fields().get(WARMING).map(String::as_str), fields().len()), (Some("true"), 5));
 
     // What is known to have been written without it is left alone.
-    let known = written(Mark::Ended, Nulls::Absent);
-    assert_eq!((text(&known), known.entries[0].replies), (text(&written(Mark::Never, Nulls::Absent)), 2));
-    let ended = written(Mark::Ended, Nulls::Unknown);
+    let known = written(Mark::Ended, Known::Absent);
+    assert_eq!((text(&known), known.entries[0].replies), (text(&written(Mark::Never, Known::Absent)), 2));
+    let ended = written(Mark::Ended, Known::Nothing);
     assert_eq!(ended.entries[0].replies, 3);
     sink.write(&ended).unwrap();
     let fields = sink.store().hash("features:card:c1:txn").unwrap().fields;
@@ -143,7 +144,7 @@ fn many_rows_fields_and_long_names_and_values() {
     columns.push(("text", Arc::new(StringArray::from_iter_values(rows.clone().map(|_| &long)))));
     let batch = batch(columns);
     let encoder = Encoder::try_new(&options(&[0]), &batch.schema()).unwrap();
-    for nulls in [Nulls::Absent, Nulls::Unknown] {
+    for nulls in [Known::Absent, Known::Nothing] {
         let mut writes = Writes::default();
         let mut bound = encoder.bind(&batch).unwrap();
         // In an order in which blocks of rows are left and come back.
@@ -169,7 +170,7 @@ fn null_can_be_a_text() {
     let options = Options { null_text: Some("null".to_owned()), ..options(&[0]) };
     let encoder = Encoder::try_new(&options, &rows.schema()).unwrap();
     let mut writes = Writes::default();
-    encoder.bind(&rows).unwrap().set(1, Nulls::Unknown, 1, 2, &mut writes).unwrap();
+    encoder.bind(&rows).unwrap().set(1, Known::Nothing, 1, 2, &mut writes).unwrap();
     let hash = stored(&writes).hash("features:card:c2:txn").unwrap();
     assert_eq!((hash.fields["n"].as_str(), hash.fields["sum"].as_str()), ("null", "null"));
     assert_eq!((hash.fields[AS_OF].as_str(), hash.fields[COMPUTED_AT].as_str()), ("1", "2"));
@@ -186,7 +187,7 @@ fn keys_of_several_columns_are_joined_and_null_is_none() {
     assert_eq!(key, b"3:c1");
     assert_eq!(bound.key(1, &mut key), None);
     let mut writes = Writes::default();
-    assert_eq!(bound.set(2, Nulls::Unknown, 1, 2, &mut writes), None);
+    assert_eq!(bound.set(2, Known::Nothing, 1, 2, &mut writes), None);
     assert!(writes.is_empty() && writes.bytes.is_empty());
 }
 
@@ -276,7 +277,7 @@ fn a_column_of_nothing_but_nulls_is_removed() {
     ]);
     let encoder = Encoder::try_new(&options(&[0]), &rows.schema()).unwrap();
     let mut writes = Writes::default();
-    encoder.bind(&rows).unwrap().set(0, Nulls::Unknown, 1, 2, &mut writes).unwrap();
+    encoder.bind(&rows).unwrap().set(0, Known::Nothing, 1, 2, &mut writes).unwrap();
     assert!(text(&writes).contains("HDEL $19 features:card:1:txn $1 f $1 g "), "{}", text(&writes));
 }
 

@@ -4,7 +4,7 @@ use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMillisecondType};
 
-use super::super::encode::{Encoder, Nulls};
+use super::super::encode::{Encoder, Known};
 use super::super::rows::{self, Rows};
 use super::*;
 
@@ -16,7 +16,7 @@ fn cards(rows: &[(&str, i64)]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns).unwrap()
 }
 
-fn encoder() -> Encoder {
+fn encoder() -> Arc<Encoder> {
     rows::tests::encoder(&cards(&[]).schema())
 }
 
@@ -27,7 +27,7 @@ fn writes(view: usize, rows: &[(&str, i64)], gone: &[&str], as_of_ms: i64) -> Wr
     let batch = cards(rows);
     let mut bound = encoder.bind(&batch).unwrap();
     for row in 0..rows.len() {
-        bound.set(row, Nulls::Absent, as_of_ms, as_of_ms, &mut writes).unwrap();
+        bound.set(row, Known::Absent, as_of_ms, as_of_ms, &mut writes).unwrap();
     }
     gone.iter().for_each(|card| encoder.delete(card.as_bytes(), &mut writes));
     let looked_at: Vec<(&str, i64)> = gone.iter().map(|card| (*card, 0)).collect();

@@ -156,9 +156,10 @@ impl Cluster {
         for (master, (_, entries)) in by_master {
             let connection = &mut self.masters[master].connection;
             for (entry, replies) in entries {
-                match verdict(replies, || connection.recv_response())? {
+                match verdict(replies, entry.part, || connection.recv_response())? {
                     Verdict::Done => tally.acknowledge(),
                     Verdict::Newer => tally.fence(),
+                    Verdict::Lost => tally.lost.push(entry),
                     Verdict::WrongType(reason) => tally.refuse(writes.key(entry), &reason),
                     Verdict::Elsewhere(place) => elsewhere.push((entry, place)),
                 }
@@ -185,9 +186,10 @@ fn ask(node: &mut Connection, writes: &Writes, entry: Entry, tally: &mut Tally) 
         replies += 2;
     }
     node.send_packed_command(&bytes)?;
-    match verdict(replies, || node.recv_response())? {
+    match verdict(replies, entry.part, || node.recv_response())? {
         Verdict::Done => tally.acknowledge(),
         Verdict::Newer => tally.fence(),
+        Verdict::Lost => tally.lost.push(entry),
         Verdict::WrongType(reason) => tally.refuse(writes.key(entry), &reason),
         Verdict::Elsewhere(_) => return Ok(true),
     }

@@ -4,6 +4,7 @@
 use ::redis::{ErrorKind, RedisError, ServerError, Value};
 
 use crate::sink::Error;
+use crate::sink::parts::Part;
 
 /// Why a call did not work, before the store's name is added.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub(super) enum Verdict {
     Done,
     /// Not written, since the store has a row for a later time.
     Newer,
+    /// Written, but the hash had lost the fields that are left out.
+    Lost,
     /// The key holds another type; the server's words.
     WrongType(String),
     /// Another node has the key.
@@ -69,13 +72,19 @@ pub(super) enum Verdict {
 }
 
 /// Reads the replies of one entry, all of them, and judges by the first error.
+/// Of one that leaves fields out, the first number says how many are new.
 pub(super) fn verdict(
     replies: u32,
+    part: Option<Part>,
     mut receive: impl FnMut() -> Result<Value, RedisError>,
 ) -> Result<Verdict, Failure> {
     let mut verdict = Verdict::Done;
+    let mut added = None;
     for _ in 0..replies {
         let reply = receive()?;
+        if part.is_some() && added.is_none() {
+            added = first_number(&reply);
+        }
         if verdict == Verdict::Done {
             match (&reply, first_error(&reply)) {
                 (_, Some(error)) => verdict = meaning(error)?,
@@ -84,13 +93,22 @@ pub(super) fn verdict(
             }
         }
     }
-    Ok(verdict)
+    let was_lost = part.zip(added).is_some_and(|(part, added)| part.was_lost(added));
+    Ok(if was_lost && verdict == Verdict::Done { Verdict::Lost } else { verdict })
+}
+
+fn first_number(reply: &Value) -> Option<i64> {
+    match reply {
+        Value::Int(number) => Some(*number),
+        Value::Array(items) => items.iter().find_map(first_number),
+        _ => None,
+    }
 }
 
 /// A reply that must not be an error.
 pub(super) fn accept(reply: Value) -> Result<Value, Failure> {
     match first_error(&reply).map(meaning).transpose()? {
-        None | Some(Verdict::Done | Verdict::Newer) => Ok(reply),
+        None | Some(Verdict::Done | Verdict::Newer | Verdict::Lost) => Ok(reply),
         Some(Verdict::WrongType(reason)) => Err(Failure::Refused(reason)),
         Some(Verdict::Elsewhere(_)) => {
             let reason = "the key is at another node; of a cluster, the mode has to be cluster";
@@ -159,9 +177,13 @@ mod tests {
     use super::*;
 
     fn judge(replies: &str) -> Result<Verdict, Failure> {
+        judge_part(replies, None)
+    }
+
+    fn judge_part(replies: &str, part: Option<Part>) -> Result<Verdict, Failure> {
         let replies: Vec<&str> = replies.split('|').collect();
         let mut values = replies.iter();
-        verdict(u32::try_from(replies.len()).unwrap(), || {
+        verdict(u32::try_from(replies.len()).unwrap(), part, || {
             ::redis::parse_redis_value(values.next().unwrap().as_bytes())
         })
     }
@@ -184,6 +206,23 @@ mod tests {
         check("-MOVED 3999 10.0.0.7:6381\r\n", Verdict::Elsewhere(Elsewhere::Moved));
         let ask = Elsewhere::Ask { host: "::1".to_owned(), port: 6381 };
         check("-ASK 3999 ::1:6381\r\n|-EXECABORT Transaction discarded\r\n", Verdict::Elsewhere(ask));
+    }
+
+    #[test]
+    fn more_new_fields_than_expected_mean_that_the_hash_was_lost() {
+        let part = Some(Part { behind: 0, row: 0, added: 2 });
+        for (replies, expected) in [
+            (":2\r\n|:1\r\n", Verdict::Done),
+            // Repeated, after an answer that was lost.
+            (":0\r\n|:1\r\n", Verdict::Done),
+            (":3\r\n|:1\r\n", Verdict::Lost),
+            // In a transaction, and asking a node that takes the slot over.
+            ("+OK\r\n|+QUEUED\r\n|+QUEUED\r\n|*2\r\n:3\r\n:1\r\n", Verdict::Lost),
+            ("+OK\r\n|:3\r\n|+OK\r\n|:1\r\n", Verdict::Lost),
+        ] {
+            assert_eq!(judge_part(replies, part), Ok(expected), "{replies}");
+            assert_eq!(judge(replies), Ok(Verdict::Done), "{replies}");
+        }
     }
 
     #[test]
@@ -217,6 +256,6 @@ mod tests {
     #[test]
     fn a_lost_connection_may_come_back() {
         let lost = || Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
-        assert!(matches!(verdict(2, lost), Err(Failure::Unavailable(_))));
+        assert!(matches!(verdict(2, None, lost), Err(Failure::Unavailable(_))));
     }
 }

@@ -24,7 +24,7 @@ local at = #KEYS + 1
 while at <= #ARGV do
   local last = at + tonumber(ARGV[at])
   local reply = redis.pcall(unpack(ARGV, at + 1, last))
-  if type(reply) ~= 'table' or not reply.err then reply = 1 end
+  if type(reply) == 'table' and not reply.err then reply = 1 end
   replies[#replies + 1] = reply
   at = last + 1
 end
@@ -58,7 +58,7 @@ pub(super) fn unless_newer(writes: &Writes) -> Result<Writes, Failure> {
         let start = scripts.bytes.len();
         let key = arguments.finish(UNLESS_NEWER, &[writes.key(*entry)], &mut scripts.bytes);
         let end = scripts.bytes.len();
-        scripts.entries.push(Entry { start, end, replies: 1, origin: entry.origin, key });
+        scripts.entries.push(Entry { start, end, replies: 1, origin: entry.origin, key, part: None });
     }
     Ok(scripts)
 }
@@ -97,10 +97,10 @@ pub(super) enum Outcome {
 /// Reads the answer to [`fenced`].
 pub(super) fn outcome(answer: Value) -> Result<Outcome, Failure> {
     if let Value::ServerError(_) = &answer {
-        return match verdict(1, || Ok(answer.clone()))? {
+        return match verdict(1, None, || Ok(answer.clone()))? {
             Verdict::Elsewhere(Elsewhere::Moved | Elsewhere::Ask { .. }) => Ok(Outcome::Moved),
             Verdict::WrongType(reason) => Err(Failure::Refused(reason)),
-            Verdict::Done | Verdict::Newer => Err(unreadable()),
+            Verdict::Done | Verdict::Newer | Verdict::Lost => Err(unreadable()),
         };
     }
     let Value::Array(parts) = answer else { return Err(unreadable()) };

@@ -30,7 +30,7 @@ pub(super) fn write(
         connection.send_packed_command(&packed.bytes)?;
         next = stretches.next().map(|stretch| Packed::single(writes, stretch, &mut dumper)).transpose()?;
         for (entry, replies) in packed.entries {
-            let verdict = verdict(replies, || connection.recv_response())?;
+            let verdict = verdict(replies, entry.part, || connection.recv_response())?;
             count(&mut tally, writes, entry, verdict)?;
         }
     }
@@ -96,7 +96,7 @@ pub(super) fn write_fenced(
             tally.fenced += (stretch.len() - open.len()) as u64;
             let mut replies = replies.into_iter();
             for (entry, count_of) in packed.entries {
-                let verdict = verdict(count_of, || Ok(replies.next().unwrap_or(Value::Nil)))?;
+                let verdict = verdict(count_of, entry.part, || Ok(replies.next().unwrap_or(Value::Nil)))?;
                 count(&mut tally, writes, entry, verdict)?;
             }
             break;
@@ -169,6 +169,7 @@ fn count(tally: &mut Tally, writes: &Writes, entry: Entry, verdict: Verdict) -> 
     match verdict {
         Verdict::Done => tally.acknowledge(),
         Verdict::Newer => tally.fence(),
+        Verdict::Lost => tally.lost.push(entry),
         Verdict::WrongType(reason) => tally.refuse(writes.key(entry), &reason),
         Verdict::Elsewhere(_) => {
             let reason = "the server is part of a cluster; the mode has to be cluster";

@@ -57,7 +57,7 @@ impl Dumper {
             let start = dumped.bytes.len();
             let (replies, key) = self.push(writes, *entry, &mut dumped.bytes)?;
             let end = dumped.bytes.len();
-            dumped.entries.push(Entry { start, end, replies, origin: entry.origin, key });
+            dumped.entries.push(Entry { start, end, replies, origin: entry.origin, key, part: None });
         }
         Ok(dumped)
     }

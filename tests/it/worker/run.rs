@@ -309,6 +309,7 @@ pub fn worker(view: &Arc<FeatureView>, reference_only: bool) -> Worker {
         key_columns: view.key.clone(),
         ttl: view.ttl,
         null_text: None,
+        changed_only: true,
     };
     let encoder = Encoder::try_new(&options, &view.output).unwrap();
     let ids: HashMap<(StreamId, u32), Arc<str>> =

@@ -142,16 +142,16 @@ fn values_of_one_text_are_one() {
 #[test]
 fn digests_say_which_features_are_null() {
     let number = |value: Option<i64>| -> ArrayRef { Arc::new(Int64Array::from(vec![value])) };
-    // Features stand in columns 1 to 70; all are NULL but those in 3, 5 and 69.
-    let column = |column: usize| number(matches!(column, 3 | 5 | 69).then_some(1));
-    let digest = of((1..=70).map(column).collect())[0];
-    let may_have_value: Vec<usize> = (1..=70).filter(|column| digest.may_have_value(*column)).collect();
-    // Column 69 shares its bit with column 5, and column 67 with column 3.
+    // All of 70 features are NULL but these.
+    let feature = |feature: usize| number(matches!(feature, 3 | 5 | 69).then_some(1));
+    let digest = of((0..70).map(feature).collect())[0];
+    let may_have_value: Vec<usize> = (0..70).filter(|feature| digest.may_have_value(*feature)).collect();
+    // Feature 69 shares its bit with feature 5, and feature 67 with feature 3.
     assert_eq!(may_have_value, [3, 5, 67, 69]);
-    let digest = of((1..=70).map(|column| number((column == 66).then_some(1))).collect())[0];
-    let may_have_value: Vec<usize> = (1..=70).filter(|column| digest.may_have_value(*column)).collect();
+    let digest = of((0..70).map(|feature| number((feature == 66).then_some(1))).collect())[0];
+    let may_have_value: Vec<usize> = (0..70).filter(|feature| digest.may_have_value(*feature)).collect();
     assert_eq!(may_have_value, [2, 66]);
     // A key column, and what is beyond the last one, has no say.
     let digest = of(vec![number(None)])[0];
-    assert!((0..64).all(|column| !digest.may_have_value(column)));
+    assert!((0..64).all(|feature| !digest.may_have_value(feature)));
 }

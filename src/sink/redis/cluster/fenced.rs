@@ -179,10 +179,12 @@ impl Cluster {
             Outcome::Done(replies) => {
                 let mut replies = replies.into_iter();
                 for entry in one.entries {
-                    let verdict = verdict(entry.replies, || Ok(replies.next().unwrap_or_default()))?;
+                    let verdict =
+                        verdict(entry.replies, entry.part, || Ok(replies.next().unwrap_or_default()))?;
                     match verdict {
                         Verdict::Done => tally.acknowledge(),
                         Verdict::Newer => tally.fence(),
+                        Verdict::Lost => tally.lost.push(entry),
                         Verdict::WrongType(reason) => tally.refuse(writes.key(entry), &reason),
                         Verdict::Elsewhere(_) => left.elsewhere.push((one.master, entry)),
                     }
@@ -214,7 +216,7 @@ impl Cluster {
     ) -> Result<(), Failure> {
         let connection = &mut self.masters[master].connection;
         connection.send_packed_command(&resp::command(&[b"EXISTS", writes.key(entry)]))?;
-        let (host, port) = match verdict(1, || connection.recv_response())? {
+        let (host, port) = match verdict(1, None, || connection.recv_response())? {
             Verdict::Elsewhere(Elsewhere::Ask { host, port }) => (host, port),
             Verdict::Elsewhere(Elsewhere::Moved) => {
                 left.is_stale = true;
@@ -222,7 +224,7 @@ impl Cluster {
                 return Ok(());
             }
             // It has come back in the meantime.
-            Verdict::Done | Verdict::Newer | Verdict::WrongType(_) => {
+            Verdict::Done | Verdict::Newer | Verdict::Lost | Verdict::WrongType(_) => {
                 left.entries.push(entry);
                 return Ok(());
             }
