@@ -147,7 +147,7 @@ fn read_again(shipped: &Shipped, recorder: &mut Recorder) -> (Worker, Read) {
             let publication = turns.take(&mut worker, frames, false);
             read.taken += begun.elapsed();
             // Nothing is evaluated before the last turn.
-            read.evaluated = publication.computed_in.saturating_sub(publication.ingested_in);
+            read.evaluated = publication.evaluated_in;
             last = Some(publication);
         }
     }

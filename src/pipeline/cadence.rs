@@ -16,9 +16,9 @@ pub struct Cadence {
 /// What waits, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
-    /// Events.
+    /// Events, those taken in since the last turn among them.
     pub events: usize,
-    /// Bytes.
+    /// Bytes of them.
     pub bytes: usize,
     /// Since the last turn began.
     pub since_turn: Duration,
@@ -51,6 +51,13 @@ impl Cadence {
         }
     }
 }
+
+/// So many events that a worker without work takes them in before the turn is due: few turns of
+/// the loop, and enough for each to be worth while.
+pub const EARLY_EVENTS: usize = 4096;
+
+/// How long reading goes on before it is looked whether there are so many.
+pub const EARLY_SLICE: Duration = Duration::from_millis(10);
 
 /// How long reading goes on before it is looked whether a worker is free again.
 const BUSY_SLICE: Duration = Duration::from_millis(2);

@@ -44,6 +44,11 @@ pub enum Event {
         /// Whether something is to be published.
         publishes: bool,
     },
+    /// Events were taken in that the next turn evaluates.
+    TakenIn {
+        /// By which worker.
+        worker: usize,
+    },
     /// A publication is safe.
     Acknowledged {
         /// Whose.
@@ -99,6 +104,11 @@ pub(super) enum Order {
         all: bool,
         to: Sender<Snapshot>,
     },
+    /// Takes events in that the next turn evaluates.
+    TakeIn {
+        frames: Vec<FrameBatch>,
+        wall: EventTime,
+    },
     Turn {
         /// How often partitions had been given.
         giving: u64,
@@ -112,6 +122,8 @@ pub(super) enum Order {
 pub(super) struct Pair {
     pub orders: Sender<Order>,
     pub computing: bool,
+    /// Events that were taken in since the last turn was ordered, and their bytes.
+    pub taken_in: (usize, usize),
     /// Whether what is or was computed last has events in it.
     pub has_events: bool,
     /// Rows that the next turns write again.
@@ -164,6 +176,7 @@ pub(super) fn start_pair(
     Ok(Pair {
         orders,
         computing: false,
+        taken_in: (0, 0),
         has_events: false,
         waiting: 0,
         is_told: false,
@@ -206,6 +219,15 @@ fn work(
             Order::Revoke(partitions) => worker.revoke(&partitions),
             Order::Distrust => worker.distrust_store(),
             Order::Gap { partition, offset } => worker.note_gap(partition, offset),
+            Order::TakeIn { frames, wall } => {
+                let told = match worker.take_in(frames, wall) {
+                    Ok(()) => Event::TakenIn { worker: index },
+                    Err(error) => Event::Failed(error),
+                };
+                if events.send(told).is_err() {
+                    return;
+                }
+            }
             Order::Turn { giving, frames, silences, wall } => {
                 reusable.try_iter().for_each(|writes| worker.reuse(writes));
                 let mut publication = match worker.turn(frames, &silences, wall) {

@@ -38,7 +38,7 @@ impl Deadlines {
 impl Pipeline {
     /// What is on its way is published and committed.
     pub(super) fn drain(&mut self, source: &mut dyn Source, deadlines: Deadlines) -> Result<(), Error> {
-        let safe = self.wait_until_idle(source, deadlines.store)?;
+        let safe = self.finish_turn(source, deadlines.store)?;
         if !safe {
             tracing::warn!(
                 "the store did not take the last batch within {:.0} s; it is read again at the next start",

@@ -24,6 +24,7 @@ mod progress;
 pub mod publication;
 pub mod publisher;
 mod report;
+mod turns;
 pub mod worker;
 
 use std::collections::BTreeMap;
@@ -32,13 +33,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use crate::clock::Silence;
 use crate::frame::PartitionId;
 use crate::source::{self, Assignment, Inbox, Notice, Source};
 use crate::telemetry::{Health, Metrics, PauseReason};
-use crate::time::{Clock, Span};
+use crate::time::Clock;
 use crate::view::Streams;
-use cadence::{Cadence, Step, Waiting};
+use cadence::{Cadence, EARLY_SLICE, Step, Waiting};
 use checkpoints::Checkpoints;
 pub use crew::{Crew, Event};
 use crew::{Order, Pair, start_pair};
@@ -191,9 +191,10 @@ impl Pipeline {
             if self.options.until_caught_up && self.is_done() {
                 return Ok(());
             }
+            let taken_in = |of: fn(&Pair) -> usize| self.pairs.iter().map(of).sum::<usize>();
             let waiting = Waiting {
-                events: self.inbox.len(),
-                bytes: self.inbox.byte_len(),
+                events: self.inbox.len() + taken_in(|pair| pair.taken_in.0),
+                bytes: self.inbox.byte_len() + taken_in(|pair| pair.taken_in.1),
                 since_turn: self.turned_at.elapsed(),
                 busy: self.pairs.iter().any(|pair| pair.computing),
             };
@@ -213,7 +214,8 @@ impl Pipeline {
                 }
                 Step::Read(time) => {
                     self.set_paused(source, None)?;
-                    self.poll(source, time)?;
+                    self.poll(source, time.min(EARLY_SLICE))?;
+                    self.take_in_early();
                 }
             }
         }
@@ -302,7 +304,7 @@ impl Pipeline {
             self.inbox.forget(*partition);
         }
         let deadline = Instant::now() + self.options.shutdown_timeout;
-        let safe = self.wait_until_idle(source, deadline)?;
+        let safe = self.finish_turn(source, deadline)?;
         if !lost && safe {
             self.commit(source, true);
             self.checkpoint_last(partitions, deadline);
@@ -329,37 +331,6 @@ impl Pipeline {
         Ok(())
     }
 
-    fn take_turn(&mut self) {
-        let wall = self.shared.clock.now();
-        self.turned_at = Instant::now();
-        let silences: Vec<(PartitionId, Silence)> =
-            self.partitions.iter().map(|(id, state)| (*id, self.silence(*id, state))).collect();
-        let workers = self.pairs.len();
-        for index in 0..workers {
-            if self.pairs[index].computing {
-                continue;
-            }
-            let frames = self.inbox.take(|partition| worker_of(partition, workers) == index);
-            let own = silences.iter().filter(|(id, _)| worker_of(*id, workers) == index).copied().collect();
-            let has_events = !frames.is_empty();
-            let order = Order::Turn { giving: self.positions.giving(), frames, silences: own, wall };
-            let pair = &mut self.pairs[index];
-            (pair.has_events, pair.is_told) = (has_events, false);
-            pair.computing = pair.orders.send(order).is_ok();
-        }
-        self.report_lag();
-    }
-
-    fn silence(&self, id: PartitionId, state: &PartitionState) -> Silence {
-        let end = self.inbox.end(id);
-        let caught_up = end.is_reached(state.end, state.delivered);
-        Silence {
-            drained: caught_up,
-            caught_up: caught_up && self.options.idle_clocks && self.paused.is_none(),
-            since: Span::from(state.last_event.elapsed()),
-        }
-    }
-
     fn take_events(&mut self, source: &mut dyn Source) -> Result<(), Error> {
         let mut acknowledged = false;
         while let Ok(event) = self.events.try_recv() {
@@ -379,6 +350,10 @@ impl Pipeline {
                 self.pairs[worker].publishing += isize::from(publishes);
                 self.pairs[worker].waiting = report.waiting;
                 self.report(worker, &report);
+                Ok(false)
+            }
+            Event::TakenIn { worker } => {
+                self.pairs[worker].computing = false;
                 Ok(false)
             }
             Event::Acknowledged { worker, giving, commits, store_changed } => {
@@ -428,6 +403,18 @@ impl Pipeline {
             // Nothing is lost: the next commit has it, or the log is read again.
             Err(error) => tracing::warn!("{error}, which is tried again: {}", cause(&error)),
         }
+    }
+
+    /// Waits for what is on its way and what was taken in; whether all of it is safe.
+    fn finish_turn(&mut self, source: &mut dyn Source, deadline: Instant) -> Result<bool, Error> {
+        if !self.wait_until_idle(source, deadline)? {
+            return Ok(false);
+        }
+        if self.pairs.iter().all(|pair| pair.taken_in.0 == 0) {
+            return Ok(true);
+        }
+        self.take_turn();
+        self.wait_until_idle(source, deadline)
     }
 
     /// Waits for what is on its way; whether all of it is safe.

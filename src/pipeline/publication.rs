@@ -70,10 +70,10 @@ pub struct Publication {
     pub begun: Instant,
     /// How often the process had been given partitions when the turn was ordered.
     pub giving: u64,
-    /// How long it took until all events were taken in.
+    /// How long taking all of its events in took, before the turn and in it.
     pub ingested_in: Duration,
-    /// How long it took until this was complete.
-    pub computed_in: Duration,
+    /// How long the rest of the turn took.
+    pub evaluated_in: Duration,
     /// Shards that belong to others since the publication before.
     pub given_up: Vec<Shard>,
     /// Shards to be taken over before anything is written.
@@ -105,7 +105,7 @@ impl Publication {
             giving: 0,
             given_at: Instant::now(),
             ingested_in: Duration::ZERO,
-            computed_in: Duration::ZERO,
+            evaluated_in: Duration::ZERO,
             given_up: Vec::new(),
             taken: Vec::new(),
             writes: Writes::default(),
@@ -162,7 +162,7 @@ impl Publication {
             giving: self.giving,
             given_at: self.given_at,
             ingested_in: self.ingested_in,
-            computed_in: self.computed_in,
+            evaluated_in: self.evaluated_in,
             given_up: Vec::new(),
             taken: Vec::new(),
             writes: Writes::default(),

@@ -23,7 +23,7 @@ impl Pipeline {
         let metrics = &self.shared.metrics;
         metrics.batch_events(report.events());
         metrics.batch_seconds(Stage::Ingest, report.ingested_in);
-        metrics.batch_seconds(Stage::Evaluate, report.computed_in.saturating_sub(report.ingested_in));
+        metrics.batch_seconds(Stage::Evaluate, report.evaluated_in);
         for (stream, counts) in &report.streams {
             let rejected: u64 = report
                 .letters

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //!  frames ─▶ decode ─▶ accept ─▶ keep ─▶ evaluate ─▶ what changed ─▶ Publication
+//!  └──────── take_in, as events come ───┘└─────────── turn, once a batch ────────┘
 //! ```
 
 mod evaluate;
@@ -191,6 +192,8 @@ pub struct Worker {
     stretch: usize,
     /// Whether publications carry rows and no commands.
     gives_rows: bool,
+    /// What was taken in since the last turn came to so far.
+    begun: Option<Publication>,
     /// Room of commands that are written: to have the system give it anew costs a tenth of a turn.
     spare: Vec<Writes>,
 }
@@ -258,6 +261,7 @@ impl Worker {
             mismatched: HashSet::new(),
             stretch: sweep::ENTITIES_A_TURN,
             gives_rows: false,
+            begun: None,
             spare: Vec::new(),
         })
     }
@@ -332,6 +336,22 @@ impl Worker {
         self.spare.push(writes.emptied());
     }
 
+    /// Takes frames in that the next turn evaluates, together with its own.
+    ///
+    /// # Errors
+    /// Bugs only: no event can cause one.
+    pub fn take_in(&mut self, frames: Vec<FrameBatch>, wall: EventTime) -> Result<(), Error> {
+        let begun = Instant::now();
+        let mut publication = self.begun.take().unwrap_or_else(|| Publication::new(wall, self.views.len()));
+        publication.wall = wall;
+        for batch in frames {
+            self.ingest(batch, &mut publication)?;
+        }
+        publication.ingested_in += begun.elapsed();
+        self.begun = Some(publication);
+        Ok(())
+    }
+
     /// One turn: takes frames in, evaluates what is due, says what to publish.
     ///
     /// # Errors
@@ -342,12 +362,12 @@ impl Worker {
         silences: &[(PartitionId, Silence)],
         wall: EventTime,
     ) -> Result<Publication, Error> {
-        let mut publication = Publication::new(wall, self.views.len());
+        let begun = Instant::now();
+        self.take_in(frames, wall)?;
+        let mut publication = self.begun.take().expect("frames were just taken in");
+        publication.begun = begun;
         publication.writes = self.spare.pop().unwrap_or_default();
-        for batch in frames {
-            self.ingest(batch, &mut publication)?;
-        }
-        publication.ingested_in = publication.begun.elapsed();
+        let evaluating = Instant::now();
         self.end_holding(silences);
         self.adopt_warm(wall)?;
         self.evaluate(silences, wall, &mut publication)?;
@@ -357,7 +377,7 @@ impl Worker {
         self.expire()?;
         self.forget_gaps();
         self.report(&mut publication);
-        publication.computed_in = publication.begun.elapsed();
+        publication.evaluated_in = evaluating.elapsed();
         Ok(publication)
     }
 

@@ -187,7 +187,12 @@ impl Process {
     }
 
     /// A turn over these events.
-    pub fn turn(&mut self, outside: &Outside, frames: Vec<FrameBatch>) {
+    pub fn turn(&mut self, outside: &Outside, mut frames: Vec<FrameBatch>) {
+        // Some are taken in before, of one partition at least all of them.
+        if frames.len() > 1 {
+            let rest = frames.split_off(1);
+            self.worker.take_in(std::mem::replace(&mut frames, rest), outside.wall()).unwrap();
+        }
         let silences: Vec<(PartitionId, Silence)> =
             self.reading.keys().map(|id| (*id, Silence::default())).collect();
         let mut publication = self.worker.turn(frames, &silences, outside.wall()).unwrap();
