@@ -50,14 +50,22 @@ impl Cadence {
             (false, false, _) => Step::Read(self.interval.saturating_sub(waiting.since_turn)),
         }
     }
+
+    /// How long reading goes on before it is looked whether there are [`EARLY_EVENTS`].
+    pub fn slice(&self) -> Duration {
+        (self.interval / SLICES).max(LEAST_SLICE)
+    }
 }
 
-/// So many events that a worker without work takes them in before the turn is due: few turns of
-/// the loop, and enough for each to be worth while.
-pub const EARLY_EVENTS: usize = 4096;
+/// Parts of an interval after each of which it is looked whether events can be taken in.
+const SLICES: u32 = 8;
 
-/// How long reading goes on before it is looked whether there are so many.
-pub const EARLY_SLICE: Duration = Duration::from_millis(10);
+/// And no sooner than after this.
+const LEAST_SLICE: Duration = Duration::from_millis(10);
+
+/// So many events that a worker without work takes them in before the turn is due: enough to be
+/// worth while.
+pub const EARLY_EVENTS: usize = 4096;
 
 /// How long reading goes on before it is looked whether a worker is free again.
 const BUSY_SLICE: Duration = Duration::from_millis(2);

@@ -38,7 +38,7 @@ use crate::source::{self, Assignment, Inbox, Notice, Source};
 use crate::telemetry::{Health, Metrics, PauseReason};
 use crate::time::Clock;
 use crate::view::Streams;
-use cadence::{Cadence, EARLY_SLICE, Step, Waiting};
+use cadence::{Cadence, Step, Waiting};
 use checkpoints::Checkpoints;
 pub use crew::{Crew, Event};
 use crew::{Order, Pair, start_pair};
@@ -214,7 +214,7 @@ impl Pipeline {
                 }
                 Step::Read(time) => {
                     self.set_paused(source, None)?;
-                    self.poll(source, time.min(EARLY_SLICE))?;
+                    self.poll(source, time.min(self.options.cadence.slice()))?;
                     self.take_in_early();
                 }
             }

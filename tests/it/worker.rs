@@ -4,6 +4,7 @@
 //! count.
 
 mod checkpoints;
+mod early;
 mod holding;
 pub mod log;
 pub mod reference;

@@ -284,11 +284,16 @@ impl Run {
 
     /// Everything in the store but the fields that begin with `_`.
     pub fn hashes(&self) -> Hashes {
-        let features = |fields: BTreeMap<String, String>| -> BTreeMap<String, String> {
-            fields.into_iter().filter(|(name, _)| !name.starts_with('_')).collect()
-        };
-        self.sink.store().hashes().into_iter().map(|(key, hash)| (key, features(hash.fields))).collect()
+        features(&self.sink.store())
     }
+}
+
+/// Every hash of a store, but for its bookkeeping fields.
+pub fn features(store: &MemoryStore) -> Hashes {
+    let features = |fields: BTreeMap<String, String>| -> BTreeMap<String, String> {
+        fields.into_iter().filter(|(name, _)| !name.starts_with('_')).collect()
+    };
+    store.hashes().into_iter().map(|(key, hash)| (key, features(hash.fields))).collect()
 }
 
 /// Up to `at_most` events of a partition, from an offset on.
