@@ -149,7 +149,7 @@ const ROWS: &[Row] = &[
     row(REDIS, "redis.null", "HOW", Some("remove"),
         "A NULL feature: remove its field, or write it as text (null)"),
     row(REDIS, "redis.set_by", "COMMAND", Some("hset"),
-        "How a hash is set: hset, or restore (several times less work for Redis 7, replaces the whole key)"),
+        "How a hash is set: hset, what changed of it, or restore (less work for Redis 7, replaces the whole key)"),
     row(REDIS, "redis.fencing", "on|off", Some("on"),
         "Whether a process that was paused is kept from overwriting newer features of another"),
 

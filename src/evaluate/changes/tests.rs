@@ -26,6 +26,18 @@ fn rows(cards: &[Card<'_>]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns).unwrap()
 }
 
+fn options() -> Options {
+    Options {
+        template: KeyTemplate::default(),
+        entity: "card".to_owned(),
+        view: "txn".to_owned(),
+        key_columns: vec![0],
+        ttl: TTL,
+        null_text: None,
+        changed_only: false,
+    }
+}
+
 /// A shard's hashes, and the store that has them.
 struct Setting {
     encoder: Arc<Encoder>,
@@ -36,16 +48,11 @@ struct Setting {
 
 impl Setting {
     fn new() -> Self {
-        let options = Options {
-            template: KeyTemplate::default(),
-            entity: "card".to_owned(),
-            view: "txn".to_owned(),
-            key_columns: vec![0],
-            ttl: TTL,
-            null_text: None,
-            changed_only: false,
-        };
-        let encoder = Encoder::try_new(&options, &rows(&[]).schema()).unwrap();
+        Self::of(&options())
+    }
+
+    fn of(options: &Options) -> Self {
+        let encoder = Encoder::try_new(options, &rows(&[]).schema()).unwrap();
         let (published, sink) = (Published::default(), MemorySink::default());
         Self { encoder, published, sink, writes: Writes::default() }
     }

@@ -43,7 +43,7 @@ pub enum Guard {
 /// How a hash is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SetBy {
-    /// Field by field: what others put into the hash stays.
+    /// The fields that changed: what others put into the hash stays.
     #[default]
     Hset,
     /// By its dump, at once, which is a fraction of the work for Redis 7 or

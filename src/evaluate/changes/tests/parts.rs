@@ -61,15 +61,7 @@ fn batch(cards: &BTreeMap<usize, Features>) -> RecordBatch {
 }
 
 fn encoder(null_text: Option<String>, changed_only: bool) -> Arc<Encoder> {
-    let options = Options {
-        template: KeyTemplate::default(),
-        entity: "card".to_owned(),
-        view: "txn".to_owned(),
-        key_columns: vec![1],
-        ttl: TTL,
-        null_text,
-        changed_only,
-    };
+    let options = Options { key_columns: vec![1], null_text, changed_only, ..options() };
     Encoder::try_new(&options, &batch(&BTreeMap::new()).schema()).unwrap()
 }
 
@@ -124,17 +116,7 @@ proptest! {
 
 #[test]
 fn what_did_not_change_is_left_out() {
-    let mut setting = Setting::new();
-    let options = Options {
-        template: KeyTemplate::default(),
-        entity: "card".to_owned(),
-        view: "txn".to_owned(),
-        key_columns: vec![0],
-        ttl: TTL,
-        null_text: None,
-        changed_only: true,
-    };
-    setting.encoder = Encoder::try_new(&options, &rows(&[]).schema()).unwrap();
+    let mut setting = Setting::of(&Options { changed_only: true, ..options() });
     setting.compare(&[(Some("c1"), Some(1), Some(2))]);
     assert!(setting.writes.behind.is_empty());
     setting.compare(&[(Some("c1"), Some(1), Some(3))]);
