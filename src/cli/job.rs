@@ -240,7 +240,7 @@ impl Job {
     }
 
     /// A worker that evaluates every view, for features that may be older than
-    /// those in Redis: of rows that change each time, some are not written.
+    /// those in Redis: rows are written with every field, or not at all.
     ///
     /// # Errors
     /// When a stream cannot be decoded, or the system gives no runtime.

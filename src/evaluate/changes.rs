@@ -249,7 +249,7 @@ impl Published {
     /// Deletes hashes but for those that stay; how many.
     fn delete_unless(
         &mut self,
-        encoder: &Arc<Encoder>,
+        encoder: &Encoder,
         moment: Moment,
         writes: &mut Writes,
         stays: impl Fn(&Hash) -> bool,
@@ -265,7 +265,7 @@ impl Published {
     }
 
     /// Deletes what was deleted before, where the store may have it again.
-    fn delete_once_more(&mut self, encoder: &Arc<Encoder>, moment: Moment, writes: &mut Writes) {
+    fn delete_once_more(&mut self, encoder: &Encoder, moment: Moment, writes: &mut Writes) {
         self.deleted.forget_old(moment);
         for key in self.deleted.once_more() {
             if !self.hashes.contains_key(key) {

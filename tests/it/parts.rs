@@ -12,11 +12,11 @@ use windrow::sink::fence::Shard;
 use windrow::sink::redis::{Guard, Mode, Options, RedisSink};
 use windrow::sink::{Origin, Sink, Writes};
 
-use crate::oracle::{SECOND, compare_hashes};
-use crate::payments::{NOON, Payment, Setting, assert_spending, spending};
+use crate::oracle::SECOND;
+use crate::payments::{NOON, Payment, Setting, assert_spending};
+use crate::stores::{eventually_exact, on_cluster};
 use crate::support::cluster::Cluster;
 use crate::support::redis::RedisServer;
-use crate::support::{PATIENCE, eventually};
 
 const CARDS: i32 = 30;
 
@@ -56,19 +56,11 @@ fn fields_that_did_not_change_are_left_alone() {
 #[test]
 fn a_cluster_makes_lost_hashes_whole_as_well() {
     let cluster = Cluster::start();
-    let setting = Setting::new("parts-cluster", 1, &cluster.masters()[0])
-        .redis_url(cluster.url())
-        .redis_option(r#"mode = "cluster""#);
+    let setting = on_cluster("parts-cluster", &cluster);
     let mut running = setting.windrow(&["run"]).spawn();
     running.wait_ready(&setting.metrics);
-    let eventually_exact = |payments: &[Payment]| {
-        let expected = spending(payments);
-        eventually(PATIENCE, "the cluster's hashes are exact", || {
-            compare_hashes(&cluster.hashes("card", "spending")?, &expected)
-        });
-    };
     setting.produce(&rounds(0..1));
-    eventually_exact(&rounds(0..1));
+    eventually_exact(&cluster, &rounds(0..1));
     for master in cluster.masters() {
         let keys = master.keys("features:*");
         assert!(keys.len() > 1, "each master has some");
@@ -77,7 +69,7 @@ fn a_cluster_makes_lost_hashes_whole_as_well() {
         }
     }
     setting.produce(&rounds(1..2));
-    eventually_exact(&rounds(0..2));
+    eventually_exact(&cluster, &rounds(0..2));
     assert_eq!(running.terminate().status.code(), Some(0));
 }
 

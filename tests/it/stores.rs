@@ -29,7 +29,7 @@ fn rounds(numbers: Range<i32>) -> Vec<Payment> {
 }
 
 /// A new topic, and the cluster to write to.
-fn on_cluster(name: &str, cluster: &Cluster) -> Setting {
+pub fn on_cluster(name: &str, cluster: &Cluster) -> Setting {
     Setting::new(name, 1, &cluster.masters()[0]).redis_url(cluster.url()).redis_option(r#"mode = "cluster""#)
 }
 
@@ -39,7 +39,7 @@ fn compare(cluster: &Cluster, expected: &Rows) -> Result<(), String> {
 }
 
 #[track_caller]
-fn eventually_exact(cluster: &Cluster, payments: &[Payment]) {
+pub fn eventually_exact(cluster: &Cluster, payments: &[Payment]) {
     let expected = spending(payments);
     eventually(PATIENCE, "the cluster's hashes are exact", || compare(cluster, &expected));
 }

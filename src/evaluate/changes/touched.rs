@@ -71,13 +71,13 @@ impl Published {
     }
 
     /// Deletes what is still in doubt when every entity was looked at: nobody has a row of that key.
-    pub fn delete_doubtful(&mut self, encoder: &Arc<Encoder>, moment: Moment, writes: &mut Writes) -> u64 {
+    pub fn delete_doubtful(&mut self, encoder: &Encoder, moment: Moment, writes: &mut Writes) -> u64 {
         self.delete_unless(encoder, moment, writes, |hash| hash.is_trusted)
     }
 
     /// Lets hashes live on that were not written for half of their time to live.
     /// To be called as well when nothing was evaluated.
-    pub fn renew(&mut self, encoder: &Arc<Encoder>, moment: Moment, writes: &mut Writes) -> u64 {
+    pub fn renew(&mut self, encoder: &Encoder, moment: Moment, writes: &mut Writes) -> u64 {
         let Some(swept_at) = self.swept_at else {
             self.swept_at = Some(moment.wall);
             return 0;

@@ -97,12 +97,12 @@ proptest! {
             let mut whole = Writes::default();
             Published::default().compare(&all, &rows, at(0), &mut whole).unwrap();
             expected.write(&whole).unwrap();
-            let (mut found, mut expected) = (sink.store().hashes(), expected.store().hashes());
+            let (found, mut expected) = (sink.store().hashes(), expected.store().hashes());
             // Those that were lost and did not change come back when they do.
             for key in evicted.iter().filter(|key| !sink.store().hashes().contains_key(*key)) {
                 expected.remove(key);
             }
-            prop_assert_eq!(&mut found, &mut expected);
+            prop_assert_eq!(&found, &expected);
             // From here on they are there again, as Redis has them after their next change.
             for key in evicted {
                 if !found.contains_key(&key) {
