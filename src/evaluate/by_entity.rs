@@ -12,7 +12,7 @@ use super::entities::Entities;
 use super::keyed::Keyed;
 use super::sweep::Sweep;
 use super::tiled::Tiled;
-use super::touched::{Outcome, Unusable};
+use super::touched::{Outcome, Touched, Unusable};
 use crate::state::keys::Slot;
 use crate::time::EventTime;
 use crate::view::FeatureView;
@@ -87,6 +87,11 @@ impl ByEntity {
     /// Has the next evaluation look at these, as far as they are known.
     pub fn touch(&mut self, slots: &[Slot]) {
         self.entities_mut().touch_known(slots);
+    }
+
+    /// Those that the next evaluations look at.
+    pub const fn touched_mut(&mut self) -> &mut Touched {
+        self.entities_mut().touched_mut()
     }
 
     /// A sweep over every entity.

@@ -71,7 +71,12 @@ impl Entities {
 
     /// Brings those to be looked at into the order in which they stand in memory.
     pub fn sort(&mut self) {
-        self.touched.sort();
+        self.touched.sort(self.most);
+    }
+
+    /// Those to be looked at.
+    pub const fn touched_mut(&mut self) -> &mut Touched {
+        &mut self.touched
     }
 
     /// Those to be looked at: so many at a time as are evaluated together.

@@ -1,6 +1,7 @@
 //! What the engines that look at touched entities alone have in common: which
 //! entities these are, and which keys were looked at.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
@@ -34,12 +35,14 @@ pub struct Unusable {
     pub error: Option<DataFusionError>,
 }
 
-/// Entities to be evaluated, each once.
+/// Entities to be evaluated, each once, in waves: those that came up together.
 #[derive(Debug, Default)]
 pub struct Touched {
     slots: Vec<Slot>,
     /// By entity, whether it is among them.
     marks: Vec<bool>,
+    /// Where each wave but the last one ends.
+    waves: VecDeque<usize>,
 }
 
 impl Touched {
@@ -57,9 +60,27 @@ impl Touched {
         }
     }
 
-    /// Brings them into the order of their numbers, in which they stand in memory.
-    pub fn sort(&mut self) {
-        self.slots.sort_unstable();
+    /// Brings the first of them, at most so many, into the order of their
+    /// numbers, in which they stand in memory.
+    pub fn sort(&mut self, most: usize) {
+        let first = most.min(self.slots.len());
+        self.slots[..first].sort_unstable();
+    }
+
+    /// Those added from now on are of another wave.
+    pub fn end_wave(&mut self) {
+        self.waves.push_back(self.slots.len());
+    }
+
+    /// How many the first wave has, which is told from the second one no more;
+    /// `None` when there is one wave only.
+    pub fn next_wave(&mut self) -> Option<usize> {
+        self.waves.pop_front()
+    }
+
+    /// All are of one wave.
+    pub fn join_waves(&mut self) {
+        self.waves.clear();
     }
 
     /// All of them.
@@ -84,6 +105,7 @@ impl Touched {
         for slot in &taken {
             self.marks[*slot as usize] = false;
         }
+        self.waves.iter_mut().for_each(|end| *end = end.saturating_sub(taken.len()));
         taken
     }
 
@@ -201,5 +223,44 @@ impl Had {
     pub fn bytes(&self) -> usize {
         let keys: usize = self.0.values().flatten().map(|key| key.len() + size_of::<Box<[u8]>>()).sum();
         keys + self.0.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waves_are_looked_at_one_after_the_other() {
+        let mut touched = Touched::default();
+        touched.extend([5, 3, 5]);
+        touched.end_wave();
+        touched.extend([3]);
+        touched.end_wave();
+        touched.extend([9, 1]);
+        touched.end_wave();
+        touched.extend([4]);
+        let mut seen = Vec::new();
+        while let Some(most) = touched.next_wave() {
+            touched.sort(most);
+            seen.push(touched.take(most));
+        }
+        touched.extend([3]);
+        touched.sort(usize::MAX);
+        seen.push(touched.take(usize::MAX));
+        // Nobody is in two waves; who is touched anew is in the last one.
+        assert_eq!(seen, [vec![3, 5], vec![], vec![1, 9], vec![3, 4]]);
+        assert!(touched.is_empty());
+    }
+
+    #[test]
+    fn waves_that_were_not_looked_at_can_be_joined() {
+        let mut touched = Touched::default();
+        touched.extend([2]);
+        touched.end_wave();
+        touched.extend([1]);
+        touched.join_waves();
+        assert_eq!(touched.next_wave(), None);
+        assert_eq!(touched.slots(), [2, 1]);
     }
 }

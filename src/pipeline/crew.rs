@@ -2,14 +2,14 @@
 //! loop. What they say to each other is here and nowhere else.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::publication::Publication;
 use super::publisher::{Publisher, TakenOver};
-use super::worker::{self, Restored, Worker};
+use super::worker::{self, Ahead, Restored, Worker};
 use super::{Error, Shared};
 use crate::clock::Silence;
 use crate::frame::{FrameBatch, PartitionId};
@@ -152,6 +152,7 @@ pub(super) fn start_pair(
 ) -> Result<Pair, Error> {
     let (orders, received) = channel();
     let (publications, to_publish) = sync_channel(IN_FLIGHT);
+    let in_flight = Arc::new(AtomicUsize::new(0));
     let publisher = Publisher {
         worker: index,
         sink: crew.sink,
@@ -162,13 +163,16 @@ pub(super) fn start_pair(
         clock: Arc::clone(&shared.clock),
         give_up: Arc::clone(give_up),
         taken_over: TakenOver::new(),
+        store_changed: false,
+        in_flight: Arc::clone(&in_flight),
     };
+    let outlet = Outlet { publications, in_flight, giving: 0 };
     let (computed, acknowledged) = (events.clone(), events.clone());
     let (written, reusable) = channel();
     let threads = vec![
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || work(index, crew.worker, &received, &publications, &computed, &reusable))?,
+            .spawn(move || work(index, crew.worker, &received, outlet, &computed, &reusable))?,
         std::thread::Builder::new()
             .name(format!("publisher-{index}"))
             .spawn(move || publisher.run(&to_publish, &acknowledged, &written))?,
@@ -185,16 +189,45 @@ pub(super) fn start_pair(
     })
 }
 
+/// What a worker says to its publisher.
+struct Outlet {
+    publications: SyncSender<Publication>,
+    /// How many of these are not done with.
+    in_flight: Arc<AtomicUsize>,
+    /// How often partitions had been given when the turn was ordered.
+    giving: u64,
+}
+
+impl Outlet {
+    /// Waits until it can be sent; `false` when nobody is there to publish it.
+    fn publish(&self, mut publication: Publication) -> bool {
+        publication.giving = self.giving;
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.publications.send(publication).is_ok()
+    }
+}
+
+impl Ahead for Outlet {
+    fn has_room(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) <= IN_FLIGHT
+    }
+
+    fn send(&mut self, early: Publication) {
+        // Whether somebody is there is found out at the end of the turn.
+        self.publish(early);
+    }
+}
+
 /// A worker's thread: carries out orders until there are none.
 fn work(
     index: usize,
     mut worker: Worker,
     orders: &Receiver<Order>,
-    publications: &SyncSender<Publication>,
+    mut outlet: Outlet,
     events: &Sender<Event>,
     reusable: &Receiver<Writes>,
 ) {
-    let (mut last_commits, mut last_giving) = (Vec::new(), 0);
+    let mut last_commits = Vec::new();
     for order in orders {
         match order {
             Order::Assign(assignments) => {
@@ -230,7 +263,11 @@ fn work(
             }
             Order::Turn { giving, frames, silences, wall } => {
                 reusable.try_iter().for_each(|writes| worker.reuse(writes));
-                let mut publication = match worker.turn(frames, &silences, wall) {
+                // What was acknowledged before partitions were given again does not count for them.
+                if std::mem::replace(&mut outlet.giving, giving) != giving {
+                    last_commits.clear();
+                }
+                let publication = match worker.turn_ahead(frames, &silences, wall, &mut outlet) {
                     Ok(publication) => publication,
                     Err(error) => {
                         // Nobody listens only when the run is over.
@@ -238,17 +275,12 @@ fn work(
                         return;
                     }
                 };
-                // What was acknowledged before partitions were given again does not count for them.
-                if std::mem::replace(&mut last_giving, giving) != giving {
-                    last_commits.clear();
-                }
-                publication.giving = giving;
                 let publishes = publication.publishes(&last_commits);
                 last_commits.clone_from(&publication.commits);
                 let report = Box::new(publication.report());
                 if !publishes {
                     worker.reuse(publication.writes);
-                } else if publications.send(publication).is_err() {
+                } else if !outlet.publish(publication) {
                     return;
                 }
                 if events.send(Event::Computed { worker: index, report, publishes }).is_err() {

@@ -34,8 +34,18 @@ pub struct StreamCounts {
     pub key_mismatches: u64,
     /// Events kept after the turn.
     pub kept: usize,
-    /// Kafka's timestamps of the events that count, for freshness.
-    pub timestamps_ms: Vec<i64>,
+    /// Kafka's timestamps of the events that count, for freshness: wave by wave.
+    pub timestamps_ms: Vec<Vec<i64>>,
+}
+
+impl StreamCounts {
+    /// The timestamps of a wave's events.
+    pub fn timestamps_of(&mut self, wave: usize) -> &mut Vec<i64> {
+        if self.timestamps_ms.len() <= wave {
+            self.timestamps_ms.resize_with(wave + 1, Vec::new);
+        }
+        &mut self.timestamps_ms[wave]
+    }
 }
 
 /// What a turn did with one view.
@@ -61,7 +71,7 @@ pub struct ViewReport {
     pub streams: Vec<StreamId>,
 }
 
-/// Everything that a turn came to.
+/// Everything that a turn came to, or what was ready of it before the rest was computed.
 #[derive(Debug)]
 pub struct Publication {
     /// Wall time of the turn.
@@ -80,6 +90,10 @@ pub struct Publication {
     pub taken: Vec<Shard>,
     /// When they were given.
     pub given_at: Instant,
+    /// How many waves of events came before the turn's own.
+    pub early_waves: usize,
+    /// Whether the turn ends with it; what comes before has writes and nothing to commit.
+    pub ends_turn: bool,
     /// The commands for the store.
     pub writes: Writes,
     /// What becomes dead letters.
@@ -108,6 +122,8 @@ impl Publication {
             evaluated_in: Duration::ZERO,
             given_up: Vec::new(),
             taken: Vec::new(),
+            early_waves: 0,
+            ends_turn: true,
             writes: Writes::default(),
             letters: Vec::new(),
             commits: Vec::new(),
@@ -116,6 +132,27 @@ impl Publication {
             streams: Vec::new(),
             views: (0..views).map(|_| ViewReport::default()).collect(),
         }
+    }
+
+    /// Takes out what can be written before the turn ends: all commands so far,
+    /// and what the store has to know of shards before these. The hashes of the
+    /// events of waves up to this one are among them.
+    pub fn split(&mut self, wave: usize) -> Self {
+        let mut early = Self::new(self.wall, 0);
+        early.views.extend(
+            self.views
+                .iter()
+                .map(|view| ViewReport { streams: view.streams.clone(), ..ViewReport::default() }),
+        );
+        for (stream, counts) in &mut self.streams {
+            let waves = counts.timestamps_ms.iter_mut().take(wave + 1).map(std::mem::take).collect();
+            early.counts(*stream).timestamps_ms = waves;
+        }
+        (early.ends_turn, early.begun, early.given_at) = (false, self.begun, self.given_at);
+        early.given_up.append(&mut self.given_up);
+        early.taken.append(&mut self.taken);
+        early.writes = std::mem::take(&mut self.writes);
+        early
     }
 
     /// Whether something is to be made safe or told; `last` is what the one before may commit.
@@ -165,6 +202,8 @@ impl Publication {
             evaluated_in: self.evaluated_in,
             given_up: Vec::new(),
             taken: Vec::new(),
+            early_waves: self.early_waves,
+            ends_turn: self.ends_turn,
             writes: Writes::default(),
             letters,
             commits: self.commits.clone(),
@@ -192,5 +231,30 @@ impl Publication {
             .map(|(_, counts)| counts.processed + counts.late + counts.tombstones + counts.lead_in)
             .sum::<u64>()
             + letters as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_split_off_has_the_events_of_its_waves() {
+        let (clicks, orders) = (StreamId(0), StreamId(1));
+        let mut publication = Publication::new(EventTime::from_millis(0), 0);
+        publication.counts(clicks).timestamps_of(0).extend([1, 2]);
+        publication.counts(orders).timestamps_of(1).push(3);
+        publication.counts(clicks).timestamps_of(2).push(4);
+        let taken = Shard { stream: clicks, partition: Some(0) };
+        publication.taken.push(taken);
+        let timestamps = |mut publication: Publication| {
+            [clicks, orders].map(|stream| publication.counts(stream).timestamps_ms.concat())
+        };
+        let first = publication.split(0);
+        assert_eq!((first.ends_turn, &first.taken), (false, &vec![taken]));
+        assert_eq!(timestamps(first), [vec![1, 2], vec![]]);
+        assert_eq!(timestamps(publication.split(1)), [vec![], vec![3]]);
+        assert_eq!((publication.ends_turn, publication.taken.len()), (true, 0));
+        assert_eq!(timestamps(publication), [vec![4], vec![]]);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,10 @@ pub struct Publisher {
     pub give_up: Arc<AtomicBool>,
     /// What others took over and this process was not told to give up; empty at first.
     pub taken_over: TakenOver,
+    /// The store was found to be another one; that is told at the end of the turn.
+    pub store_changed: bool,
+    /// Publications sent to it that it is not done with.
+    pub in_flight: Arc<AtomicUsize>,
 }
 
 impl Publisher {
@@ -66,18 +70,20 @@ impl Publisher {
                     let event = match self.publish(&publication) {
                         Some(written) => {
                             self.count(&publication, &written);
-                            Event::Acknowledged {
+                            self.store_changed |= written.store_changed;
+                            publication.ends_turn.then(|| Event::Acknowledged {
                                 worker: self.worker,
                                 giving: publication.giving,
                                 commits: publication.commits_without(self.taken_over.keys()),
-                                store_changed: written.store_changed,
-                            }
+                                store_changed: std::mem::take(&mut self.store_changed),
+                            })
                         }
-                        None => Event::GaveUp { worker: self.worker },
+                        None => Some(Event::GaveUp { worker: self.worker }),
                     };
                     // A worker that has ended does not need it any more.
                     let _ = reusable.send(std::mem::take(&mut publication.writes));
-                    if events.send(event).is_err() {
+                    self.in_flight.fetch_sub(1, Ordering::Relaxed);
+                    if event.is_some_and(|event| events.send(event).is_err()) {
                         return;
                     }
                 }
@@ -224,7 +230,7 @@ impl Publisher {
         self.metrics.redis_writes(RedisStatus::Acknowledged, written.acknowledged);
         self.metrics.redis_writes(RedisStatus::Refused, written.refused);
         self.metrics.redis_writes(RedisStatus::Fenced, written.fenced);
-        if publication.events() > 0 || !publication.writes.is_empty() {
+        if publication.ends_turn && (publication.events() > 0 || !publication.writes.is_empty()) {
             self.metrics.processing_latency(publication.begun.elapsed());
         }
         let now = self.clock.now().millis();
@@ -239,6 +245,7 @@ impl Publisher {
                     let seconds = counts
                         .timestamps_ms
                         .iter()
+                        .flatten()
                         .map(|timestamp| ((now - timestamp).max(0) as f64 / 1000.0, 1));
                     self.metrics.freshness(index, seconds);
                 }

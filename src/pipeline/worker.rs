@@ -13,6 +13,7 @@ mod ingest;
 mod rows;
 mod saved;
 mod sweep;
+mod turn;
 mod warming;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -25,14 +26,14 @@ use datafusion::execution::SessionState;
 use tokio::runtime::Runtime;
 
 use super::publication::{Publication, StreamCounts};
-use crate::clock::{self, PartitionClock, Silence};
+use crate::clock::{self, PartitionClock};
 use crate::decode::{self, StreamDecoder};
 use crate::evaluate::Engine;
 use crate::evaluate::by_entity::ByEntity;
 use crate::evaluate::changes::Published;
 use crate::evaluate::reference::Rows;
 use crate::evaluate::sweep::Sweep;
-use crate::frame::{FrameBatch, PartitionId, StreamId};
+use crate::frame::{PartitionId, StreamId};
 use crate::schema::writers::Writers;
 use crate::sink::Writes;
 use crate::sink::encode::{Encoder, Mark};
@@ -42,6 +43,7 @@ use crate::state::retained::{LeadIn, Retained};
 use crate::time::{EventTime, Span};
 use crate::view::{FeatureView, Sharding, Streams};
 pub use saved::Restored;
+pub use turn::Ahead;
 
 /// A shard of a view: a partition number, or all of them.
 type ShardId = Option<i32>;
@@ -336,51 +338,6 @@ impl Worker {
         self.spare.push(writes.emptied());
     }
 
-    /// Takes frames in that the next turn evaluates, together with its own.
-    ///
-    /// # Errors
-    /// Bugs only: no event can cause one.
-    pub fn take_in(&mut self, frames: Vec<FrameBatch>, wall: EventTime) -> Result<(), Error> {
-        let begun = Instant::now();
-        let mut publication = self.begun.take().unwrap_or_else(|| Publication::new(wall, self.views.len()));
-        publication.wall = wall;
-        for batch in frames {
-            self.ingest(batch, &mut publication)?;
-        }
-        publication.ingested_in += begun.elapsed();
-        self.begun = Some(publication);
-        Ok(())
-    }
-
-    /// One turn: takes frames in, evaluates what is due, says what to publish.
-    ///
-    /// # Errors
-    /// Bugs only: no event can cause one.
-    pub fn turn(
-        &mut self,
-        frames: Vec<FrameBatch>,
-        silences: &[(PartitionId, Silence)],
-        wall: EventTime,
-    ) -> Result<Publication, Error> {
-        let begun = Instant::now();
-        self.take_in(frames, wall)?;
-        let mut publication = self.begun.take().expect("frames were just taken in");
-        publication.begun = begun;
-        publication.writes = self.spare.pop().unwrap_or_default();
-        let evaluating = Instant::now();
-        self.end_holding(silences);
-        self.adopt_warm(wall)?;
-        self.evaluate(silences, wall, &mut publication)?;
-        publication.given_up = std::mem::take(&mut self.given_up).into_iter().collect();
-        publication.taken = std::mem::take(&mut self.taken).into_iter().collect();
-        publication.given_at = self.given_at.take().unwrap_or(publication.begun);
-        self.expire()?;
-        self.forget_gaps();
-        self.report(&mut publication);
-        publication.evaluated_in = evaluating.elapsed();
-        Ok(publication)
-    }
-
     /// Drops events that no window of any view holds any more. The clock's own
     /// time counts, not the time that runs on when it is silent: an event that
     /// comes later turns it back.
@@ -450,7 +407,6 @@ impl Worker {
             report.entities = view.shards.values().map(|shard| shard.published.len()).sum();
             report.shards = view.shards.len();
             report.warms_for = view.shards.values().map(|shard| shard.warms_for).max().unwrap_or_default();
-            report.streams.clone_from(&view.streams);
         }
     }
 

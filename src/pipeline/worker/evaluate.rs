@@ -3,6 +3,7 @@
 use arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
 
+use super::turn::{Ahead, Part};
 use super::{COMPLAIN_EVERY, Error, ShardId, ShardRows, View, Worker};
 use crate::clock::{Silence, shard_now};
 use crate::evaluate::changes::{Changes, Moment};
@@ -101,70 +102,99 @@ impl Worker {
         }
     }
 
-    /// Evaluates every shard in which something happened or a window's edge moved.
+    /// Evaluates every shard in which something happened or a window's edge
+    /// moved: of all shards first the entities of the wave that waits longest, so
+    /// that their hashes are written first: ahead of the rest, where there is room.
     pub(super) fn evaluate(
         &mut self,
         silences: &[(PartitionId, Silence)],
         wall: EventTime,
         publication: &mut Publication,
+        ahead: &mut dyn Ahead,
     ) -> Result<(), Error> {
         self.begin_rows(&mut publication.writes);
         let share = self.share();
-        for index in 0..self.views.len() {
-            let ids: Vec<ShardId> = self.views[index].shards.keys().copied().collect();
-            for id in ids {
-                let streams = &self.views[index].streams;
-                if !self.publishes(streams, id) {
-                    continue;
-                }
-                let clocks = self.partitions_of(streams, id).map(|(id, partition)| {
-                    let silence =
-                        silences.iter().find(|(known, _)| *known == id).map(|(_, silence)| *silence);
-                    (partition.clock, silence.unwrap_or_default())
-                });
-                let Some(now) = shard_now(&self.options, clocks) else { continue };
-                self.note_warming(index, id, now);
-                let edges = self.views[index].view.edges(now);
-                let view = &mut self.views[index];
-                let fence = view.fence(id);
-                let shard = view.shards.get_mut(&id).expect("the shard was just there");
-                let moment = Moment { as_of: now, wall, ttl: view.view.ttl, mark: shard.mark };
-                publication.writes.begin(Origin { shard: fence, as_of_ms: now.millis() });
-                shard.touch_stretch(share);
-                if !shard.due && shard.edges == edges {
-                    // The reference renews hashes as it compares; here nothing is compared.
-                    shard.published.renew(&view.encoder, moment, &mut publication.writes);
-                    continue;
-                }
-                let Some((evaluated, _)) = self.evaluated(index, id, now, wall, usize::MAX) else { continue };
-                let view = &mut self.views[index];
-                let shard = view.shards.get_mut(&id).expect("the shard was just there");
-                let writes = &mut publication.writes;
-                let mut changes: Changes = match &evaluated {
-                    Evaluated::All(rows) => {
-                        shard.published.compare_some(&view.encoder, rows, share, moment, writes)?
-                    }
-                    Evaluated::Touched(Outcome { rows, touched }) => {
-                        if shard.has_strangers {
-                            shard.published.adopt(&view.encoder, touched, wall)?;
-                        }
-                        shard.published.compare_touched(&view.encoder, rows, touched, moment, writes)?
-                    }
-                };
-                shard.has_strangers = false;
-                if shard.swept() {
-                    changes.deleted += shard.published.delete_doubtful(&view.encoder, moment, writes);
-                }
-                shard.edges = edges;
-                let features = evaluated.rows().num_columns() - view.view.key.len();
-                publication.views[index].features += changes.written * features as u64;
-                publication.views[index].keyless += changes.keyless;
-                publication.views[index].repeated += changes.repeated;
-                view.end_rows(index, id, &evaluated, moment, writes)?;
-                if let Some(row) = changes.repeated_row {
-                    view.warn_of_repeated(evaluated.rows(), row, wall)?;
+        for wave in 0..=publication.early_waves {
+            let part = Part { wave, is_last: wave == publication.early_waves, share };
+            for index in 0..self.views.len() {
+                let ids: Vec<ShardId> = self.views[index].shards.keys().copied().collect();
+                for id in ids {
+                    self.evaluate_shard(index, id, part, silences, wall, publication)?;
                 }
             }
+            if !part.is_last && !publication.writes.is_empty() && ahead.has_room() {
+                ahead.send(publication.split(wave));
+                publication.writes = self.spare.pop().unwrap_or_default();
+            }
+        }
+        self.join_waves();
+        Ok(())
+    }
+
+    /// Evaluates what a part of a turn looks at in a view's shard.
+    fn evaluate_shard(
+        &mut self,
+        index: usize,
+        id: ShardId,
+        part: Part,
+        silences: &[(PartitionId, Silence)],
+        wall: EventTime,
+        publication: &mut Publication,
+    ) -> Result<(), Error> {
+        let streams = &self.views[index].streams;
+        if !self.publishes(streams, id) {
+            return Ok(());
+        }
+        let clocks = self.partitions_of(streams, id).map(|(id, partition)| {
+            let silence = silences.iter().find(|(known, _)| *known == id).map(|(_, silence)| *silence);
+            (partition.clock, silence.unwrap_or_default())
+        });
+        let Some(now) = shard_now(&self.options, clocks) else { return Ok(()) };
+        self.note_warming(index, id, now);
+        let view = &mut self.views[index];
+        let (edges, fence) = (view.view.edges(now), view.fence(id));
+        let shard = view.shards.get_mut(&id).expect("the shard was just there");
+        let Some(most) = shard.entities_in(part) else { return Ok(()) };
+        let ends = most == usize::MAX;
+        let moment = Moment { as_of: now, wall, ttl: view.view.ttl, mark: shard.mark };
+        publication.writes.begin(Origin { shard: fence, as_of_ms: now.millis() });
+        if ends {
+            shard.touch_stretch(part.share);
+            if !shard.due && shard.edges == edges {
+                // The reference renews hashes as it compares; here nothing is compared.
+                shard.published.renew(&view.encoder, moment, &mut publication.writes);
+                return Ok(());
+            }
+        }
+        let Some((evaluated, _)) = self.evaluated(index, id, now, wall, most) else { return Ok(()) };
+        let view = &mut self.views[index];
+        let shard = view.shards.get_mut(&id).expect("the shard was just there");
+        let writes = &mut publication.writes;
+        let mut changes: Changes = match &evaluated {
+            Evaluated::All(rows) => {
+                shard.published.compare_some(&view.encoder, rows, part.share, moment, writes)?
+            }
+            Evaluated::Touched(Outcome { rows, touched }) => {
+                if shard.has_strangers {
+                    shard.published.adopt(&view.encoder, touched, wall)?;
+                }
+                shard.published.compare_touched(&view.encoder, rows, touched, moment, writes)?
+            }
+        };
+        if ends {
+            shard.has_strangers = false;
+            if shard.swept() {
+                changes.deleted += shard.published.delete_doubtful(&view.encoder, moment, writes);
+            }
+            shard.edges = edges;
+        }
+        let features = evaluated.rows().num_columns() - view.view.key.len();
+        publication.views[index].features += changes.written * features as u64;
+        publication.views[index].keyless += changes.keyless;
+        publication.views[index].repeated += changes.repeated;
+        view.end_rows(index, id, &evaluated, moment, writes)?;
+        if let Some(row) = changes.repeated_row {
+            view.warn_of_repeated(evaluated.rows(), row, wall)?;
         }
         Ok(())
     }

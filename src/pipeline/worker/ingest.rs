@@ -102,6 +102,7 @@ impl Worker {
         partition.position = frames.next_offset().unwrap_or(partition.position);
         partition.note_resumed(lead_in.clock, &rows, self.options.max_out_of_order);
         let published_before = partition.position <= partition.publish_from;
+        let wave = publication.early_waves;
         let counts = publication.counts(id.stream);
         if published_before {
             counts.lead_in += frames.len() as u64;
@@ -111,7 +112,7 @@ impl Worker {
             counts.too_late += too_late as u64;
             counts.tombstones += decoded.tombstones;
             counts.key_mismatches += decoded.key_mismatches;
-            counts.timestamps_ms.extend(
+            counts.timestamps_of(wave).extend(
                 rows.column_by_name(TIMESTAMP)
                     .map(|column| column.as_primitive::<TimestampMicrosecondType>())
                     .into_iter()

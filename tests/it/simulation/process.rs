@@ -15,7 +15,7 @@ use windrow::frame::{FrameBatch, PartitionId};
 use windrow::pipeline::courses::Courses;
 use windrow::pipeline::positions::Positions;
 use windrow::pipeline::publication::Publication;
-use windrow::pipeline::worker::Worker;
+use windrow::pipeline::worker::{Ahead, Worker};
 use windrow::sink::fence::Shard;
 use windrow::sink::memory::{MemorySink, MemoryStore};
 use windrow::sink::{Sink, Writes};
@@ -195,13 +195,16 @@ impl Process {
         }
         let silences: Vec<(PartitionId, Silence)> =
             self.reading.keys().map(|id| (*id, Silence::default())).collect();
-        let mut publication = self.worker.turn(frames, &silences, outside.wall()).unwrap();
-        publication.given_at = self.given_at;
-        publication.giving = self.positions.giving();
-        self.waiting = publication.waiting;
-        let publishes = publication.publishes(&self.last_commits);
-        self.last_commits.clone_from(&publication.commits);
-        if publishes {
+        let mut early = Early { room: IN_FLIGHT.saturating_sub(self.queue.len()), publications: Vec::new() };
+        let last = self.worker.turn_ahead(frames, &silences, outside.wall(), &mut early).unwrap();
+        self.waiting = last.waiting;
+        let publishes = last.publishes(&self.last_commits);
+        self.last_commits.clone_from(&last.commits);
+        for mut publication in early.publications.into_iter().chain(publishes.then_some(last)) {
+            // What is early is not committed; the watch asks it how far its turn has read.
+            publication.commits.clone_from(&self.last_commits);
+            publication.given_at = self.given_at;
+            publication.giving = self.positions.giving();
             self.queue.push_back(publication);
         }
     }
@@ -256,6 +259,11 @@ impl Process {
                 return false;
             }
             self.taken_over.extend(written.taken_over);
+        }
+        if !publication.ends_turn {
+            self.queue.pop_front();
+            self.stage = Stage::New;
+            return true;
         }
         let commits = publication.commits_without(self.taken_over.iter());
         for commit in &commits {
@@ -391,6 +399,22 @@ impl Process {
         }
         // The next turn tells the store.
         self.waiting = self.waiting.max(1);
+    }
+}
+
+/// What a turn has published before its end.
+struct Early {
+    room: usize,
+    publications: Vec<Publication>,
+}
+
+impl Ahead for Early {
+    fn has_room(&self) -> bool {
+        self.publications.len() < self.room
+    }
+
+    fn send(&mut self, early: Publication) {
+        self.publications.push(early);
     }
 }
 

@@ -2,13 +2,16 @@
 //! publishes and commits them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use windrow::clock::Silence;
 use windrow::frame::PartitionId;
 use windrow::pipeline::cadence::{Cadence, EARLY_EVENTS};
 use windrow::pipeline::{Crew, Options, Pipeline, Shared};
+use windrow::sink;
 use windrow::sink::memory::{MemorySink, MemoryStore};
 use windrow::source::{Assignment, Commit, Error, Inbox, Notice, Past, Source};
 use windrow::telemetry::{Health, Metrics};
@@ -149,4 +152,37 @@ fn the_end_of_a_run_ends_its_batch() {
 #[test]
 fn partitions_are_given_up_at_the_end_of_their_batch() {
     check(true);
+}
+
+/// The cards that a turn writes, in order, and the events of each wave: two cards
+/// are known, and come in the other order, the first so many of them early.
+fn written_after(early: usize) -> (Vec<String>, Vec<usize>) {
+    let step = |card: u8| Step {
+        after_ms: 250,
+        gap: 0,
+        card,
+        quarters: 4,
+        device: None,
+        kind: Kind::V1 { behind_ms: 0 },
+    };
+    let log = log::written(&[step(0), step(2), step(2), step(0)]);
+    let frames = |events: Range<usize>| {
+        let batch = run::frames(&log[events], partition(0), 0, usize::MAX);
+        if batch.is_empty() { vec![] } else { vec![batch] }
+    };
+    let mut run = Run::new(&TEMPLATES[0]);
+    run.turn_after(vec![], frames(0..2), Silence::default());
+    let publication = run.turn_after(frames(2..2 + early), frames(2 + early..4), Silence::default());
+    let writes = &publication.writes;
+    let key = |entry: &sink::Entry| String::from_utf8(writes.key(*entry).to_vec()).unwrap();
+    let events = publication.streams[0].1.timestamps_ms.iter().map(Vec::len).collect();
+    (writes.entries.iter().map(key).collect(), events)
+}
+
+#[test]
+fn who_came_first_is_written_first() {
+    let (at_once, events) = written_after(0);
+    assert_eq!((at_once.len(), events), (2, vec![2]));
+    let (in_waves, events) = written_after(1);
+    assert_eq!((in_waves, events), (at_once.into_iter().rev().collect(), vec![1, 1]));
 }

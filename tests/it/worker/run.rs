@@ -229,9 +229,23 @@ impl Run {
     /// A turn, published and committed.
     pub fn turn(&mut self, mut frames: Vec<FrameBatch>, silence: Silence) -> Publication {
         self.turns += 1;
+        let mut early = Vec::new();
         if self.turns.is_multiple_of(3) && !frames.is_empty() {
             let rest = frames.split_off(1);
-            self.worker.take_in(std::mem::replace(&mut frames, rest), WALL).unwrap();
+            early = std::mem::replace(&mut frames, rest);
+        }
+        self.turn_after(early, frames, silence)
+    }
+
+    /// The same after these events were taken in, if there are any.
+    pub fn turn_after(
+        &mut self,
+        early: Vec<FrameBatch>,
+        frames: Vec<FrameBatch>,
+        silence: Silence,
+    ) -> Publication {
+        if !early.is_empty() {
+            self.worker.take_in(early, WALL).unwrap();
         }
         let silences: Vec<(PartitionId, Silence)> =
             (0..PARTITIONS).map(|number| (partition(number), silence)).collect();
