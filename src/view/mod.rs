@@ -165,4 +165,4 @@ impl FeatureView {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

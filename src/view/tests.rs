@@ -46,7 +46,7 @@ fn try_plan(text: &str) -> Result<FeatureView, Vec<Problem>> {
 }
 
 #[track_caller]
-fn plan(text: &str) -> FeatureView {
+pub(crate) fn plan(text: &str) -> FeatureView {
     match try_plan(text) {
         Ok(view) => view,
         Err(problems) => {

@@ -14,9 +14,11 @@ use datafusion::common::{Result, internal_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
+use datafusion::physical_expr::projection::Projector;
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::memory::MemoryStream;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
     ReplaceChildrenOptions, collect,
@@ -29,6 +31,9 @@ use crate::view::window;
 
 /// The rest of a view's plan.
 pub enum Rest {
+    /// It computes columns from those of one leaf, and no more: it is run without
+    /// streams, whose set-up costs more than a small batch.
+    Computed { leaf: usize, projection: Option<Vec<usize>>, steps: Vec<Projector> },
     /// It does not depend on the time: its plan is made.
     Planned(Arc<dyn ExecutionPlan>),
     /// It has `now()`, which is put in each time.
@@ -61,7 +66,8 @@ impl Rest {
         if has_clock(&plan) {
             return Ok(Self::Timed(plan));
         }
-        Ok(Self::Planned(state.query_planner().create_physical_plan(&plan, state).await?))
+        let plan = state.query_planner().create_physical_plan(&plan, state).await?;
+        Ok(computed(&plan)?.unwrap_or(Self::Planned(plan)))
     }
 
     /// The view's rows, given the leaves' outputs.
@@ -76,6 +82,10 @@ impl Rest {
         leaves: &[RecordBatch],
     ) -> Result<RecordBatch> {
         let planned = match self {
+            Self::Computed { leaf, projection, steps } => {
+                let rows = projected(&leaves[*leaf], projection.as_deref())?;
+                return steps.iter().try_fold(rows, |rows, step| step.project_batch(&rows));
+            }
             Self::Planned(plan) => Arc::clone(plan),
             Self::Timed(plan) => {
                 let values = window::bind(&view.windows, clock);
@@ -95,6 +105,34 @@ impl Rest {
         let batches = collect(Arc::clone(&plan), state.task_ctx()).await?;
         Ok(concat_batches(&plan.schema(), &batches)?)
     }
+}
+
+/// A plan that has projections above a leaf and nothing else.
+fn computed(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Rest>> {
+    let mut steps = Vec::new();
+    let mut node = plan;
+    while let Some(above) = node.downcast_ref::<ProjectionExec>() {
+        let step = above.projection_expr().make_projector(&above.input().schema())?;
+        if step.output_schema() != &above.schema() {
+            return Ok(None);
+        }
+        steps.push(step);
+        node = above.input();
+    }
+    steps.reverse();
+    Ok(node.downcast_ref::<LeafExec>().map(|leaf| Rest::Computed {
+        leaf: leaf.leaf,
+        projection: leaf.projection.clone(),
+        steps,
+    }))
+}
+
+/// Some columns, or all.
+fn projected(rows: &RecordBatch, projection: Option<&[usize]>) -> Result<RecordBatch> {
+    Ok(match projection {
+        Some(projection) => rows.project(projection)?,
+        None => rows.clone(),
+    })
 }
 
 fn has_clock(plan: &LogicalPlan) -> bool {
@@ -218,10 +256,39 @@ impl ExecutionPlan for LeafExec {
         let Some(rows) = &self.rows else {
             return internal_err!("leaf {} is run without rows", self.leaf);
         };
-        let rows = match &self.projection {
-            Some(projection) => rows.project(projection)?,
-            None => rows.clone(),
-        };
+        let rows = projected(rows, self.projection.as_deref())?;
         Ok(Box::pin(MemoryStream::try_new(vec![rows], schema, None)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::plan::session;
+    use crate::view::tests::plan;
+
+    /// How the rest of a view is run.
+    fn kind(sql: &str) -> &'static str {
+        let view = plan(sql);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        match runtime.block_on(Rest::try_new(&session(), view.tiling.as_ref().unwrap())).unwrap() {
+            Rest::Computed { .. } => "computed",
+            Rest::Planned(_) => "planned",
+            Rest::Timed(_) => "timed",
+        }
+    }
+
+    #[test]
+    fn what_only_computes_columns_is_run_without_streams() {
+        let counting = |what: &str, having: &str| {
+            format!(
+                "SELECT card_id, {what} AS n FROM transactions \
+                 WHERE event_time > now() - INTERVAL '5 minutes' GROUP BY card_id {having}"
+            )
+        };
+        assert_eq!(kind(&counting("count(*) + 1", "")), "computed");
+        assert_eq!(kind(&counting("count(*)", "HAVING count(*) > 1")), "planned");
+        assert_eq!(kind(&counting("now() - max(event_time)", "")), "timed");
+        assert_eq!(kind(include_str!("../../../sql/transaction.sql")), "computed");
     }
 }
