@@ -16,6 +16,8 @@
 #   BENCH_SECONDS      seconds that each of them takes                                             20
 #   BENCH_WARM         seconds at the same rate before those, which do not count: until the          0
 #                      broker's Java machine has compiled what it runs
+#   BENCH_TIMESTAMPS   whose time events have in Kafka, for freshness: the broker's, from   LogAppendTime
+#                      its acceptance on, or CreateTime, when the generator meant to send
 #   BENCH_INTERVAL     batch interval of everything else                                        250ms
 #   BENCH_ENTITIES     cards, users and devices, so many each                                   10000
 #   BENCH_PARTITIONS   partitions of a topic                                                        4
@@ -32,6 +34,7 @@ readonly seconds=${BENCH_SECONDS:-20} warm=${BENCH_WARM:-0} interval=${BENCH_INT
 readonly streams=${BENCH_STREAMS:-transactions,clicks,devices}
 readonly entities=${BENCH_ENTITIES:-10000} partitions=${BENCH_PARTITIONS:-4}
 read -r -a run_args <<<"${BENCH_RUN_ARGS:-}"
+readonly timestamp_type=${BENCH_TIMESTAMPS:-LogAppendTime}
 # `BENCH_RATE` is the name of before there could be several.
 read -r -a live <<<"${BENCH_LIVE:-${BENCH_RATE:-1000}@$interval}"
 

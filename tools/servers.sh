@@ -137,6 +137,7 @@ auto.create.topics.enable=false
 log.retention.ms=${retention_ms:--1}
 log.segment.bytes=${segment_bytes:-1073741824}
 log.retention.check.interval.ms=30000
+log.message.timestamp.type=${timestamp_type:-CreateTime}
 default.replication.factor=1
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
