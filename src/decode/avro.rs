@@ -28,9 +28,9 @@ use serde_json::Value;
 use super::extent;
 use super::framing::{CONFLUENT_HEADER, Writer};
 
-/// Rows that a decoder gathers before it is flushed: large enough that the
-/// cost of a flush vanishes, small enough that builders stay in cache.
-const ROWS_PER_FLUSH: usize = 16_384;
+/// Rows that a decoder gathers before it is flushed: a batch of a partition is
+/// rarely larger, and what was flushed at once need not be put together again.
+const ROWS_PER_FLUSH: usize = 65_536;
 
 /// The id under which values without one of their own are fed.
 const OWN_ID: u32 = u32::MAX;
