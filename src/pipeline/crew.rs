@@ -118,12 +118,19 @@ pub(super) enum Order {
     },
 }
 
+/// Events that a worker took in early.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct TakenIn {
+    pub events: usize,
+    pub bytes: usize,
+}
+
 /// One worker's thread and its publisher's, as the loop sees them.
 pub(super) struct Pair {
     pub orders: Sender<Order>,
     pub computing: bool,
-    /// Events that were taken in since the last turn was ordered, and their bytes.
-    pub taken_in: (usize, usize),
+    /// What was taken in since the last turn was ordered.
+    pub taken_in: TakenIn,
     /// Whether what is or was computed last has events in it.
     pub has_events: bool,
     /// Rows that the next turns write again.
@@ -180,7 +187,7 @@ pub(super) fn start_pair(
     Ok(Pair {
         orders,
         computing: false,
-        taken_in: (0, 0),
+        taken_in: TakenIn::default(),
         has_events: false,
         waiting: 0,
         is_told: false,

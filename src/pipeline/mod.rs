@@ -193,8 +193,8 @@ impl Pipeline {
             }
             let taken_in = |of: fn(&Pair) -> usize| self.pairs.iter().map(of).sum::<usize>();
             let waiting = Waiting {
-                events: self.inbox.len() + taken_in(|pair| pair.taken_in.0),
-                bytes: self.inbox.byte_len() + taken_in(|pair| pair.taken_in.1),
+                events: self.inbox.len() + taken_in(|pair| pair.taken_in.events),
+                bytes: self.inbox.byte_len() + taken_in(|pair| pair.taken_in.bytes),
                 since_turn: self.turned_at.elapsed(),
                 busy: self.pairs.iter().any(|pair| pair.computing),
             };
@@ -410,7 +410,7 @@ impl Pipeline {
         if !self.wait_until_idle(source, deadline)? {
             return Ok(false);
         }
-        if self.pairs.iter().all(|pair| pair.taken_in.0 == 0) {
+        if self.pairs.iter().all(|pair| pair.taken_in.events == 0) {
             return Ok(true);
         }
         self.take_turn();

@@ -58,7 +58,7 @@ impl Pipeline {
         self.inbox.is_empty()
             && self.pairs.iter().all(|pair| {
                 let computes = pair.computing && pair.has_events;
-                !computes && pair.taken_in.0 == 0 && pair.publishing <= 0 && !pair.writes_again()
+                !computes && pair.taken_in.events == 0 && pair.publishing <= 0 && !pair.writes_again()
             })
     }
 

@@ -17,17 +17,27 @@ impl Pipeline {
         if self.inbox.len() < EARLY_EVENTS {
             return;
         }
-        let (workers, wall) = (self.pairs.len(), self.shared.clock.now());
-        for (index, pair) in self.pairs.iter_mut().enumerate().filter(|(_, pair)| !pair.computing) {
-            let frames = self.inbox.take(|partition| worker_of(partition, workers) == index);
+        let wall = self.shared.clock.now();
+        for index in 0..self.pairs.len() {
+            if self.pairs[index].computing {
+                continue;
+            }
+            let frames = self.take_frames(index);
             if frames.is_empty() {
                 continue;
             }
-            pair.taken_in.0 += frames.iter().map(FrameBatch::len).sum::<usize>();
-            pair.taken_in.1 += frames.iter().map(FrameBatch::byte_len).sum::<usize>();
+            let pair = &mut self.pairs[index];
+            pair.taken_in.events += frames.iter().map(FrameBatch::len).sum::<usize>();
+            pair.taken_in.bytes += frames.iter().map(FrameBatch::byte_len).sum::<usize>();
             pair.has_events = true;
             pair.computing = pair.orders.send(Order::TakeIn { frames, wall }).is_ok();
         }
+    }
+
+    /// What waits for a worker.
+    fn take_frames(&mut self, worker: usize) -> Vec<FrameBatch> {
+        let workers = self.pairs.len();
+        self.inbox.take(|partition| worker_of(partition, workers) == worker)
     }
 
     /// Orders a turn of every worker that is not in one.
@@ -41,10 +51,10 @@ impl Pipeline {
             if self.pairs[index].computing {
                 continue;
             }
-            let frames = self.inbox.take(|partition| worker_of(partition, workers) == index);
+            let frames = self.take_frames(index);
             let own = silences.iter().filter(|(id, _)| worker_of(*id, workers) == index).copied().collect();
             let taken_in = std::mem::take(&mut self.pairs[index].taken_in);
-            let has_events = !frames.is_empty() || taken_in.0 > 0;
+            let has_events = !frames.is_empty() || taken_in.events > 0;
             let order = Order::Turn { giving: self.positions.giving(), frames, silences: own, wall };
             let pair = &mut self.pairs[index];
             (pair.has_events, pair.is_told) = (has_events, false);
