@@ -173,7 +173,7 @@ pub(super) fn start_pair(
         store_changed: false,
         in_flight: Arc::clone(&in_flight),
     };
-    let outlet = Outlet { publications, in_flight, giving: 0 };
+    let outlet = Outlet { publications, in_flight, giving: 0, went_ahead: false };
     let (computed, acknowledged) = (events.clone(), events.clone());
     let (written, reusable) = channel();
     let threads = vec![
@@ -203,6 +203,8 @@ struct Outlet {
     in_flight: Arc<AtomicUsize>,
     /// How often partitions had been given when the turn was ordered.
     giving: u64,
+    /// Something of the turn was sent before its end.
+    went_ahead: bool,
 }
 
 impl Outlet {
@@ -221,7 +223,7 @@ impl Ahead for Outlet {
 
     fn send(&mut self, early: Publication) {
         // Whether somebody is there is found out at the end of the turn.
-        self.publish(early);
+        self.went_ahead |= self.publish(early);
     }
 }
 
@@ -282,7 +284,9 @@ fn work(
                         return;
                     }
                 };
-                let publishes = publication.publishes(&last_commits);
+                // What went ahead is waited for, and its answers are told, at the turn's end.
+                let went_ahead = std::mem::take(&mut outlet.went_ahead);
+                let publishes = went_ahead || publication.publishes(&last_commits);
                 last_commits.clone_from(&publication.commits);
                 let report = Box::new(publication.report());
                 if !publishes {

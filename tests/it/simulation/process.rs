@@ -198,7 +198,7 @@ impl Process {
         let mut early = Early { room: IN_FLIGHT.saturating_sub(self.queue.len()), publications: Vec::new() };
         let last = self.worker.turn_ahead(frames, &silences, outside.wall(), &mut early).unwrap();
         self.waiting = last.waiting;
-        let publishes = last.publishes(&self.last_commits);
+        let publishes = !early.publications.is_empty() || last.publishes(&self.last_commits);
         self.last_commits.clone_from(&last.commits);
         for mut publication in early.publications.into_iter().chain(publishes.then_some(last)) {
             // What is early is not committed; the watch asks it how far its turn has read.
