@@ -171,6 +171,7 @@ pub(super) fn start_pair(
         give_up: Arc::clone(give_up),
         taken_over: TakenOver::new(),
         store_changed: false,
+        published_in: Duration::ZERO,
         in_flight: Arc::clone(&in_flight),
     };
     let outlet = Outlet { publications, in_flight, giving: 0, went_ahead: false };

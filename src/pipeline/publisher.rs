@@ -51,6 +51,8 @@ pub struct Publisher {
     pub taken_over: TakenOver,
     /// The store was found to be another one; that is told at the end of the turn.
     pub store_changed: bool,
+    /// How long publishing what went ahead of the turn's end took.
+    pub published_in: Duration,
     /// Publications sent to it that it is not done with.
     pub in_flight: Arc<AtomicUsize>,
 }
@@ -136,7 +138,10 @@ impl Publisher {
             self.note_taken_over(&written.taken_over);
             written
         };
-        self.metrics.batch_seconds(Stage::Publish, begun.elapsed());
+        self.published_in += begun.elapsed();
+        if publication.ends_turn {
+            self.metrics.batch_seconds(Stage::Publish, std::mem::take(&mut self.published_in));
+        }
         Some(written)
     }
 
