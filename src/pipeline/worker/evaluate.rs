@@ -145,6 +145,10 @@ impl Worker {
         if !self.publishes(streams, id) {
             return Ok(());
         }
+        let shard = self.views[index].shards.get_mut(&id).expect("the shard was just there");
+        let Some(most) = shard.entities_in(part) else { return Ok(()) };
+        let ends = most == usize::MAX;
+        let streams = &self.views[index].streams;
         let clocks = self.partitions_of(streams, id).map(|(id, partition)| {
             let silence = silences.iter().find(|(known, _)| *known == id).map(|(_, silence)| *silence);
             (partition.clock, silence.unwrap_or_default())
@@ -154,8 +158,6 @@ impl Worker {
         let view = &mut self.views[index];
         let (edges, fence) = (view.view.edges(now), view.fence(id));
         let shard = view.shards.get_mut(&id).expect("the shard was just there");
-        let Some(most) = shard.entities_in(part) else { return Ok(()) };
-        let ends = most == usize::MAX;
         let moment = Moment { as_of: now, wall, ttl: view.view.ttl, mark: shard.mark };
         publication.writes.begin(Origin { shard: fence, as_of_ms: now.millis() });
         if ends {

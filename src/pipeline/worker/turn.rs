@@ -14,7 +14,7 @@ use crate::time::EventTime;
 
 /// Where commands of a turn go while the rest of it is computed.
 pub trait Ahead {
-    /// Whether they would be written now, and not wait for what was sent before.
+    /// Whether they would be written soon. If not, they go with what is ready next.
     fn has_room(&self) -> bool;
 
     /// Takes them.

@@ -90,19 +90,18 @@ impl Source for Slow {
     }
 }
 
+/// An event a quarter of a second after the one before.
+fn step(card: u8, quarters: i32) -> Step {
+    Step { after_ms: 250, gap: 0, card, quarters, device: None, kind: Kind::V1 { behind_ms: 0 } }
+}
+
 #[track_caller]
 fn check(revokes: bool) {
     let template = &TEMPLATES[0];
-    let step = |number: usize| Step {
-        after_ms: 250,
-        gap: 0,
-        card: u8::try_from(number % 5).unwrap(),
-        quarters: i32::try_from(number % 40).unwrap(),
-        device: None,
-        kind: Kind::V1 { behind_ms: 0 },
-    };
+    let numbered =
+        |number: usize| step(u8::try_from(number % 5).unwrap(), i32::try_from(number % 40).unwrap());
     // All of them can be taken in before the end of the batch, which never comes.
-    let steps: Vec<Step> = (0..2 * EARLY_EVENTS).map(step).collect();
+    let steps: Vec<Step> = (0..2 * EARLY_EVENTS).map(numbered).collect();
     let log = log::written(&steps);
     let mut whole = Run::by_reference(template);
     whole.read(&log, usize::MAX);
@@ -157,15 +156,7 @@ fn partitions_are_given_up_at_the_end_of_their_batch() {
 /// The cards that a turn writes, in order, and the events of each wave: two cards
 /// are known, and come in the other order, the first so many of them early.
 fn written_after(early: usize) -> (Vec<String>, Vec<usize>) {
-    let step = |card: u8| Step {
-        after_ms: 250,
-        gap: 0,
-        card,
-        quarters: 4,
-        device: None,
-        kind: Kind::V1 { behind_ms: 0 },
-    };
-    let log = log::written(&[step(0), step(2), step(2), step(0)]);
+    let log = log::written(&[0, 2, 2, 0].map(|card| step(card, 4)));
     let frames = |events: Range<usize>| {
         let batch = run::frames(&log[events], partition(0), 0, usize::MAX);
         if batch.is_empty() { vec![] } else { vec![batch] }
