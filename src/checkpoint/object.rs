@@ -1,7 +1,7 @@
 //! What an object has in it: pure.
 //!
 //! ```text
-//!  length of the header │ header: JSON │ groups of a pane │ its tiles │ groups of the next │ …
+//!  length of the header │ header: JSON │ groups of a pane │ its tiles │ groups of the next │ … │ deletions │ …
 //!        8 bytes                            Arrow IPC streams, compressed
 //! ```
 //! The header has the position, the clock and the chunks, and how long each
@@ -9,7 +9,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array,
+};
 use arrow::datatypes::{Field, Int64Type, Schema, UInt32Type};
 use arrow::error::ArrowError;
 use arrow::ipc::CompressionType;
@@ -19,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::Refusal;
 use crate::state::retained::LeadIn;
-use crate::state::saved::{SavedChunk, SavedPane, SavedPartition, SavedTiles, SavedView};
+use crate::state::saved::{Deletion, SavedChunk, SavedPane, SavedPartition, SavedTiles, SavedView};
 use crate::time::EventTime;
 
 /// Bytes of the header's length.
@@ -48,6 +50,9 @@ struct Chunk {
 struct View {
     view: String,
     panes: Vec<Pane>,
+    /// Bytes of the deletions, after the panes; none where there are none.
+    #[serde(default)]
+    deletions: usize,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,9 +74,10 @@ struct Pane {
 pub fn encode(saved: &SavedPartition) -> Result<Vec<u8>, ArrowError> {
     let mut body = Vec::new();
     let mut views = Vec::with_capacity(saved.views.len());
-    for SavedView { view, panes } in &saved.views {
+    for SavedView { view, panes, deletions } in &saved.views {
         let panes = panes.iter().map(|pane| encode_pane(pane, &mut body)).collect::<Result<_, _>>()?;
-        views.push(View { view: view.clone(), panes });
+        let deletions = encode_deletions(deletions, &mut body)?;
+        views.push(View { view: view.clone(), panes, deletions });
     }
     let chunk = |chunk: &SavedChunk| Chunk {
         events: chunk.events,
@@ -115,6 +121,18 @@ fn encode_pane(saved: &SavedPane, body: &mut Vec<u8>) -> Result<Pane, ArrowError
     })
 }
 
+/// How many bytes they take.
+fn encode_deletions(deletions: &[Deletion], body: &mut Vec<u8>) -> Result<usize, ArrowError> {
+    if deletions.is_empty() {
+        return Ok(0);
+    }
+    let begin = body.len();
+    let at: Int64Array = deletions.iter().map(|deletion| Some(deletion.at.micros())).collect();
+    let keys = BinaryArray::from_iter_values(deletions.iter().map(|deletion| &deletion.key));
+    append(body, vec![Arc::new(at), Arc::new(keys)])?;
+    Ok(body.len() - begin)
+}
+
 fn append(body: &mut Vec<u8>, columns: Vec<ArrayRef>) -> Result<(), ArrowError> {
     let field = |(index, column): (usize, &ArrayRef)| {
         Field::new(format!("c{index}"), column.data_type().clone(), true)
@@ -139,16 +157,19 @@ pub fn decode(bytes: &[u8]) -> Result<SavedPartition, Refusal> {
     let header: Header =
         serde_json::from_slice(header).map_err(|error| damaged(&format!("cannot be read: {error}")))?;
     let mut views = Vec::with_capacity(header.views.len());
-    for View { view, panes } in header.views {
+    let unread = |error: ArrowError| damaged(&format!("cannot be read: {error}"));
+    for View { view, panes, deletions } in header.views {
         let mut decoded = Vec::with_capacity(panes.len());
         for pane in panes {
             let (groups, rest) = body.split_at_checked(pane.groups).ok_or_else(cut)?;
             let (tiles, rest) = rest.split_at_checked(pane.tiles).ok_or_else(cut)?;
             body = rest;
-            let read = decode_pane(&pane, groups, tiles);
-            decoded.push(read.map_err(|error| damaged(&format!("cannot be read: {error}")))?);
+            decoded.push(decode_pane(&pane, groups, tiles).map_err(unread)?);
         }
-        views.push(SavedView { view, panes: decoded });
+        let (deletions, rest) = body.split_at_checked(deletions).ok_or_else(cut)?;
+        body = rest;
+        let deletions = decode_deletions(deletions).map_err(unread)?;
+        views.push(SavedView { view, panes: decoded, deletions });
     }
     let chunk = |chunk: Chunk| SavedChunk {
         events: chunk.events,
@@ -193,6 +214,22 @@ fn decode_pane(pane: &Pane, groups: &[u8], tiles: &[u8]) -> Result<SavedPane, Ar
     })
 }
 
+fn decode_deletions(bytes: &[u8]) -> Result<Vec<Deletion>, ArrowError> {
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let foreign = || ArrowError::SchemaError("deletions with other columns".to_owned());
+    let read = read(bytes)?;
+    let [at, keys] = read.columns() else { return Err(foreign()) };
+    let at = at.as_primitive_opt::<Int64Type>().ok_or_else(foreign)?;
+    let keys = keys.as_binary_opt::<i32>().ok_or_else(foreign)?;
+    if at.null_count() + keys.null_count() > 0 {
+        return Err(foreign());
+    }
+    let deletion = |(at, key): (&i64, &[u8])| Deletion { at: EventTime(*at), key: key.into() };
+    Ok(at.values().iter().zip(keys.iter().flatten()).map(deletion).collect())
+}
+
 fn read(bytes: &[u8]) -> Result<RecordBatch, ArrowError> {
     let mut reader = StreamReader::try_new(bytes, None)?;
     reader.next().unwrap_or_else(|| Err(ArrowError::IpcError("no rows".to_owned())))
@@ -208,7 +245,10 @@ pub fn together(mut parts: Vec<SavedPartition>) -> Result<SavedPartition, Refusa
     for older in parts.into_iter().rev().flat_map(|part| part.views) {
         // Of a group that is there several times, the first counts: the newest.
         match newest.views.iter_mut().find(|known| known.view == older.view) {
-            Some(known) => known.panes.extend(older.panes),
+            Some(known) => {
+                known.panes.extend(older.panes);
+                known.deletions.extend(older.deletions);
+            }
             None => newest.views.push(older),
         }
     }
@@ -240,7 +280,10 @@ mod tests {
         let lead_in = LeadIn { offset: position - 7, clock: None };
         let chunk = SavedChunk { events: 3, lead_in, oldest: EventTime(-5), newest: EventTime(i64::MAX) };
         let panes = vec![SavedPane { leaf: 1, pane: 2, groups, tiles }];
-        let views = vec![SavedView { view: "spending".to_owned(), panes }];
+        let deletion =
+            |seconds| Deletion { at: EventTime::from_millis(seconds * 1000), key: (*b"card_1").into() };
+        let deletions = vec![deletion(position), deletion(position + 1)];
+        let views = vec![SavedView { view: "spending".to_owned(), panes, deletions }];
         SavedPartition { position, clock: Some(EventTime(9)), chunks: vec![chunk], views }
     }
 
@@ -266,6 +309,9 @@ mod tests {
         assert_eq!((one.position, one.views.len()), (30, 1));
         let last = |pane: &SavedPane| pane.tiles.states[0][0].as_primitive::<Int64Type>().value(2);
         assert_eq!(one.views[0].panes.iter().map(last).collect::<Vec<_>>(), [30, 20, 10]);
+        let at: Vec<i64> =
+            one.views[0].deletions.iter().map(|deletion| deletion.at.millis() / 1000).collect();
+        assert_eq!(at, [30, 31, 20, 21, 10, 11]);
         assert!(together(Vec::new()).is_err());
     }
 }

@@ -148,7 +148,6 @@ impl Published {
         changes.written += self.write_again(encoder, rows, (again, most_again), moment, writes)?;
         let comparison = self.comparison;
         changes.deleted += self.delete_unless(encoder, moment, writes, |hash| hash.seen == comparison);
-        self.delete_once_more(encoder, moment, writes);
         changes.touched += self.renew(encoder, moment, writes);
         Ok(changes)
     }
@@ -262,16 +261,6 @@ impl Published {
             count += 1;
         }
         count
-    }
-
-    /// Deletes what was deleted before, where the store may have it again.
-    fn delete_once_more(&mut self, encoder: &Encoder, moment: Moment, writes: &mut Writes) {
-        self.deleted.forget_old(moment);
-        for key in self.deleted.once_more() {
-            if !self.hashes.contains_key(key) {
-                encoder.delete(key, writes);
-            }
-        }
     }
 
     /// Rows that are to be written again by the next comparisons.

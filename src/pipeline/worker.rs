@@ -148,6 +148,8 @@ struct Shard {
     mark: Mark,
     /// How long its clock has to go on until none is.
     warms_for: Span,
+    /// By partition, the number of the first deletion that was not saved with it.
+    deletions_told: BTreeMap<PartitionId, u64>,
     /// All of its rows at the last comparison, where rows are given out and the view is full.
     compared: Option<RecordBatch>,
 }
@@ -158,6 +160,7 @@ impl Shard {
         if let Some(by_entity) = &mut self.by_entity {
             by_entity.forget(stream, partition.partition);
         }
+        self.deletions_told.remove(&partition);
         self.due = true;
     }
 }

@@ -39,6 +39,17 @@ pub struct SavedView {
     pub view: String,
     /// Its panes. Of a group that a pane has several times, the first counts.
     pub panes: Vec<SavedPane>,
+    /// Hashes deleted lately, in any order; some may be there several times.
+    pub deletions: Vec<Deletion>,
+}
+
+/// A hash that was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deletion {
+    /// Wall time.
+    pub at: EventTime,
+    /// The key, as the view's encoder tells it.
+    pub key: Box<[u8]>,
 }
 
 /// A stretch of events of which the windows hold some: see [`super::retained`].

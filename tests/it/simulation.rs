@@ -44,6 +44,8 @@ struct Outcome {
     seed: u64,
     breaches: Vec<Breach>,
     played: BTreeMap<Fault, usize>,
+    /// Deleted hashes of which checkpoints told processes.
+    told: usize,
     /// Its steps.
     story: Vec<String>,
 }
@@ -54,13 +56,13 @@ fn play(seed: u64) -> Outcome {
     let played = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(seed, told);
         let breaches = world.run();
-        (breaches, world.played)
+        (breaches, world.outside.told, world.played)
     }));
-    let (breaches, played) = played.unwrap_or_else(|panic| {
+    let (breaches, told, played) = played.unwrap_or_else(|panic| {
         let breach = Breach { rule: "nothing panics", detail: text(&*panic) };
-        (vec![breach], BTreeMap::new())
+        (vec![breach], 0, BTreeMap::new())
     });
-    Outcome { seed, breaches, played, story: story.told() }
+    Outcome { seed, breaches, played, told, story: story.told() }
 }
 
 fn text(panic: &(dyn Any + Send)) -> String {
@@ -112,12 +114,15 @@ fn whatever_breaks_the_store_has_what_the_log_says() {
     for (fault, times) in &played {
         println!("{times:>8} {}", fault.label());
     }
+    let told: usize = outcomes.iter().map(|outcome| outcome.told).sum();
+    println!("{told:>8} deleted hashes of which checkpoints told");
     let report = report(&outcomes);
     assert!(report.is_empty(), "{report}");
     if count >= SEEDS {
         let unplayed = played.iter().filter(|(_, times)| **times == 0).map(|(fault, _)| fault);
         let unplayed: Vec<_> = unplayed.collect();
         assert!(unplayed.is_empty(), "never played: {unplayed:?}");
+        assert!(told > 0, "no checkpoint told of a deleted hash");
     }
 }
 

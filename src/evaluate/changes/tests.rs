@@ -11,6 +11,7 @@ use super::*;
 use crate::sink::Sink;
 use crate::sink::encode::{KeyTemplate, Options};
 use crate::sink::memory::{MemorySink, StoredHash};
+use crate::state::saved::Deletion;
 
 /// A card and its two features.
 type Card<'a> = (Option<&'a str>, Option<i64>, Option<i64>);
@@ -61,6 +62,7 @@ impl Setting {
     fn compare(&mut self, cards: &[Card<'_>]) -> Changes {
         self.writes = Writes::default();
         let changes = self.published.compare(&self.encoder, &rows(cards), at(0), &mut self.writes).unwrap();
+        self.published.delete_again(&self.encoder, at(0), &mut self.writes);
         self.sink.write(&self.writes).unwrap();
         changes
     }
@@ -84,6 +86,7 @@ impl Setting {
             .published
             .compare_touched(&self.encoder, &rows(cards), &rows(&touched), at(wall_ms), &mut self.writes)
             .unwrap();
+        self.published.delete_again(&self.encoder, at(wall_ms), &mut self.writes);
         self.sink.write(&self.writes).unwrap();
         changes
     }
@@ -100,8 +103,12 @@ impl Setting {
     }
 }
 
+const fn wall(wall_ms: i64) -> EventTime {
+    EventTime::from_millis(wall_ms)
+}
+
 fn at(wall_ms: i64) -> Moment {
-    let (as_of, wall) = (EventTime::from_millis(5), EventTime::from_millis(wall_ms));
+    let (as_of, wall) = (EventTime::from_millis(5), wall(wall_ms));
     Moment { as_of, wall, ttl: TTL, mark: Mark::Never }
 }
 
@@ -292,6 +299,57 @@ fn what_a_store_that_went_back_has_again_is_deleted_once_more() {
     setting.published.distrust_store();
     setting.compare_touched(&[one], &["c1"], past);
     assert!(!setting.text().contains("$3 DEL"), "{}", setting.text());
+}
+
+#[test]
+fn a_successor_deletes_what_was_deleted_before_it() {
+    let mut setting = Setting::new();
+    let (one, two) = ((Some("c1"), Some(1), None), (Some("c2"), Some(2), None));
+    let three = (Some("c3"), Some(3), None);
+    setting.compare_touched(&[one, two, three], &["c1", "c2", "c3"], 0);
+    let before = setting.sink.store().snapshot();
+    setting.compare_touched(&[], &["c2"], 0);
+    let (first, number) = setting.published.deletions_since(0);
+    setting.compare_touched(&[], &["c3"], 1);
+    let expected = setting.stored();
+    let (second, _) = setting.published.deletions_since(number);
+    assert_eq!((first.len(), second.len()), (1, 1));
+    setting.sink.store().go_back_to(before);
+
+    setting.published = Published::default();
+    setting.published.merge_deletions([first, second.clone(), second].concat());
+    assert_eq!(setting.published.deletions_since(0).0.len(), 2);
+    setting.published.adopt(&setting.encoder, &rows(&[one]), wall(2)).unwrap();
+    setting.compare_touched(&[one], &["c1"], 2);
+    assert_eq!(setting.stored(), expected);
+    // One more has a row again when the next one begins, one had none when it looked.
+    setting.compare_touched(&[two], &["c2"], 3);
+    let (deletions, _) = setting.published.deletions_since(0);
+    setting.published = Published::default();
+    setting.published.merge_deletions(deletions);
+    setting.published.adopt(&setting.encoder, &rows(&[two]), wall(4)).unwrap();
+    let gone = rows(&[(Some("c1"), None, None), (Some("c2"), None, None)]);
+    setting.published.note_gone(&setting.encoder, &gone, wall(4)).unwrap();
+    setting.compare_touched(&[two], &["c2"], 4);
+    assert_eq!(setting.stored().into_keys().collect::<Vec<_>>(), ["features:card:c2:txn"]);
+}
+
+#[test]
+fn deletions_have_numbers() {
+    let mut setting = Setting::new();
+    for number in 0..deleted::MOST + 10 {
+        setting.published.deleted.note(number.to_le_bytes().into(), wall(0));
+    }
+    let (all, next) = setting.published.deletions_since(0);
+    assert_eq!(all.len(), deleted::MOST);
+    assert_eq!(setting.published.deletions_since(next - 3).0, all[deleted::MOST - 3..]);
+    assert_eq!(setting.published.deletions_since(next).0, []);
+    // What others deleted has not been told of, wherever it stands.
+    let older = Deletion { at: wall(-1), key: (*b"older").into() };
+    let newer = Deletion { at: wall(1), key: (*b"newer").into() };
+    setting.published.merge_deletions(vec![newer.clone(), older, newer.clone()]);
+    let (told, _) = setting.published.deletions_since(next);
+    assert_eq!((told.len(), told.last()), (deleted::MOST, Some(&newer)));
 }
 
 #[test]

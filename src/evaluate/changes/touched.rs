@@ -39,7 +39,6 @@ impl Published {
         if changes.deleted > 0 {
             self.hashes.shrink();
         }
-        self.delete_once_more(encoder, moment, writes);
         changes.touched += self.renew(encoder, moment, writes);
         Ok(changes)
     }

@@ -91,6 +91,9 @@ impl Worker {
                 shard.published.adopt(&view.encoder, touched, wall)?;
             }
             shard.published.adopt(&view.encoder, evaluated.rows(), wall)?;
+            if let Evaluated::Touched(Outcome { touched, .. }) = &evaluated {
+                shard.published.note_gone(&view.encoder, touched, wall)?;
+            }
             if let Evaluated::All(rows) = &evaluated
                 && self.gives_rows
             {
@@ -185,6 +188,7 @@ impl Worker {
         };
         if ends {
             shard.has_strangers = false;
+            shard.published.delete_again(&view.encoder, moment, writes);
             if shard.swept() {
                 changes.deleted += shard.published.delete_doubtful(&view.encoder, moment, writes);
             }

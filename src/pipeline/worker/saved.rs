@@ -1,11 +1,11 @@
 //! Partitions saved, and taken with what was saved of them.
 
-use super::{Error, Partition, Worker};
+use super::{Error, Partition, Shard, Worker};
 use crate::evaluate::Engine;
 use crate::frame::{PartitionId, StreamId};
 use crate::source::Assignment;
 use crate::state::retained::Retained;
-use crate::state::saved::{SavedPartition, SavedView};
+use crate::state::saved::{Deletion, SavedPartition, SavedView};
 
 /// How taking a saved partition went.
 #[derive(Debug)]
@@ -14,6 +14,16 @@ pub struct Restored {
     pub assignment: Assignment,
     /// Why it is read again from where it would be without what was saved.
     pub refused: Option<String>,
+}
+
+impl Shard {
+    /// Hashes deleted since one of its partitions was saved last, or all that are remembered.
+    fn new_deletions(&mut self, id: PartitionId, all: bool) -> Vec<Deletion> {
+        let told = self.deletions_told.entry(id).or_default();
+        let (deletions, next) = self.published.deletions_since(if all { 0 } else { *told });
+        *told = next;
+        deletions
+    }
 }
 
 impl Worker {
@@ -38,11 +48,12 @@ impl Worker {
         let stream = &self.streams.get(id.stream).name;
         for view in self.views.iter_mut().filter(|view| view.streams.contains(&id.stream)) {
             let shard_id = view.shard_of(id);
-            let shard = view.shards.get_mut(&shard_id);
-            let by_entity = shard.and_then(|shard| shard.by_entity.as_mut());
-            let Some(tiled) = by_entity.and_then(|by_entity| by_entity.tiled()) else { return Ok(None) };
+            let Some(shard) = view.shards.get_mut(&shard_id) else { return Ok(None) };
+            let tiled = shard.by_entity.as_mut().and_then(|by_entity| by_entity.tiled());
+            let Some(tiled) = tiled else { return Ok(None) };
             let panes = tiled.save(stream, id.partition, all)?;
-            saved.views.push(SavedView { view: view.view.name.clone(), panes });
+            let deletions = shard.new_deletions(id, all);
+            saved.views.push(SavedView { view: view.view.name.clone(), panes, deletions });
         }
         Ok(Some(saved))
     }
@@ -86,6 +97,7 @@ impl Worker {
             tiled
                 .load(stream, id.partition, &saved.panes)
                 .map_err(|error| format!("what it has of view `{name}` does not fit: {error}"))?;
+            shard.published.merge_deletions(saved.deletions.clone());
             // The store has the rows of then, whatever is read before the next.
             shard.adopts = true;
             shard.due = true;

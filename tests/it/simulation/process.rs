@@ -47,6 +47,8 @@ pub struct Outside {
     pub watch: Watch,
     /// Partitions and offsets.
     pub letters: BTreeSet<(i32, i64)>,
+    /// Deleted hashes of which processes were told by checkpoints.
+    pub told: usize,
     /// When the simulation began: only what passed since counts.
     pub begun: Instant,
     /// What the clocks on the wall have shown since.
@@ -357,6 +359,8 @@ impl Process {
                 Some(Found { saved, chain }) => {
                     let restored = self.worker.restore(without, &saved).unwrap();
                     if restored.refused.is_none() {
+                        let newest = chain.last().expect("there is an object").object.as_str();
+                        outside.told += outside.watch.restored(self.name, newest);
                         self.courses.resume(id, restored.assignment.read_from, chain);
                     }
                     restored.assignment

@@ -55,8 +55,19 @@ pub struct Watch {
     rows: BTreeMap<String, Read>,
     /// Hashes that were written from events not committed when the next process was given the partition.
     left: BTreeSet<String>,
-    /// By hash that was deleted, the shard, and how often its partitions had been given then.
-    deleted: BTreeMap<String, (Shard, usize)>,
+    /// By hash that was deleted, who knows of it.
+    deleted: BTreeMap<String, Deleted>,
+    /// By object of a checkpoint, the hashes that whoever goes on from there knows to be deleted.
+    saved: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Who knows that a hash was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Deleted {
+    process: usize,
+    shard: Shard,
+    /// How often the shard's partitions had been given then.
+    givings: usize,
 }
 
 impl Watch {
@@ -79,9 +90,33 @@ impl Watch {
         of_shard.map(|(_, given)| given.len()).sum()
     }
 
-    /// Whether the process that deleted a hash has its shard still.
+    /// Whether the process that deleted a hash, or was told so by a checkpoint, has its shard still.
     pub fn remembers(&self, key: &str) -> bool {
-        self.deleted.get(key).is_some_and(|(shard, givings)| self.givings(*shard) == *givings)
+        self.deleted.get(key).is_some_and(|deleted| self.givings(deleted.shard) == deleted.givings)
+    }
+
+    /// What a process that saves a partition now has to tell its successor.
+    pub fn remembered(&self, process: usize, id: PartitionId) -> BTreeSet<String> {
+        let is_its = |deleted: &Deleted| deleted.process == process && is_of(deleted.shard, id);
+        let known = self.deleted.iter().filter(|(key, deleted)| is_its(deleted) && self.remembers(key));
+        known.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// That was saved, up to an object.
+    pub fn saved(&mut self, object: &str, deleted: BTreeSet<String>) {
+        self.saved.insert(object.to_owned(), deleted);
+    }
+
+    /// A process goes on from there; how many hashes it knows to be deleted that it did not delete.
+    pub fn restored(&mut self, process: usize, object: &str) -> usize {
+        let mut told = 0;
+        for key in self.saved.get(object).into_iter().flatten() {
+            let Some(Deleted { shard, .. }) = self.deleted.get(key).copied() else { continue };
+            let givings = self.givings(shard);
+            self.deleted.insert(key.clone(), Deleted { process, shard, givings });
+            told += 1;
+        }
+        told
     }
 
     /// Who was given a partition after this process, which writes as of a giving of its own.
@@ -172,7 +207,8 @@ impl Watch {
             if now.contains_key(&key) {
                 self.deleted.remove(&key);
             } else {
-                self.deleted.insert(key.clone(), (shard, self.givings(shard)));
+                let givings = self.givings(shard);
+                self.deleted.insert(key.clone(), Deleted { process, shard, givings });
             }
             self.note(process, publication.given_at, key, read(&publication.commits, shard), &now);
         }

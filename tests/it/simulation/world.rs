@@ -100,6 +100,7 @@ impl World {
             identity,
             watch: Watch::default(),
             letters: BTreeSet::new(),
+            told: 0,
             begun: Instant::now(),
             passed_ms: 0,
         };

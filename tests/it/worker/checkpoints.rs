@@ -3,10 +3,11 @@
 
 use proptest::prelude::*;
 
-use super::log;
-use super::reference;
+use windrow::view::classify::Class;
+
 use super::run::{Checkpoints, Run};
-use super::views::TEMPLATES;
+use super::views::{self, TEMPLATES};
+use super::{events, log, reference};
 
 /// What happens after a stretch of the log.
 #[derive(Debug, Clone, Copy)]
@@ -69,4 +70,47 @@ proptest! {
         again.silence(false, 0);
         prop_assert_eq!(&again.hashes(), &expected, "{} written again", template.name);
     }
+}
+
+/// What a process deleted, its successor knows, be it from a checkpoint or from the events after it: a
+/// store that goes back does not keep it, whether it does so before the successor begins or afterwards.
+#[test]
+fn a_store_that_goes_back_loses_what_was_deleted_before_a_restart() {
+    let log = events(&[(0, 0), (0, 2), (0, 1), (0, 3), (3599, 2), (7200, 3), (7200, 4), (7200, 5)]);
+    let mut deleted = 0;
+    for template in &TEMPLATES {
+        if views::view(template).classification.class != Class::Tiled {
+            continue;
+        }
+        for (saves_before, saves_after) in [(true, false), (false, true), (true, true)] {
+            let mut run = Run::new(template);
+            let mut checkpoints = Checkpoints::new();
+            run.read(&log[..4], 9);
+            let (before, then) = (run.snapshot(), run.hashes());
+            if saves_before {
+                run.checkpoint(&mut checkpoints);
+            }
+            run.read(&log, 9);
+            let hashes = run.hashes();
+            if saves_after {
+                run.checkpoint(&mut checkpoints);
+            }
+            deleted += then.keys().filter(|key| !hashes.contains_key(*key)).count();
+            let message = format!("{}: {saves_before}, {saves_after}", template.name);
+
+            let mut next = run.restored(&checkpoints);
+            next.read(&log, 9);
+            while next.silence(false, 0).waiting > 0 {}
+            next.go_back_to(before.clone());
+            while next.silence(false, 0).waiting > 0 {}
+            assert_eq!(next.hashes(), hashes, "{message}, afterwards");
+
+            next.go_back_to(before);
+            let mut last = next.restored(&checkpoints);
+            last.read(&log, 9);
+            while last.silence(false, 0).waiting > 0 {}
+            assert_eq!(last.hashes(), hashes, "{message}, before");
+        }
+    }
+    assert!(deleted > 10, "{deleted} hashes were deleted");
 }

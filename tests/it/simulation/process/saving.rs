@@ -1,5 +1,7 @@
 //! Checkpoints of a simulated process: what is due, and how it is written.
 
+use std::collections::BTreeSet;
+
 use windrow::checkpoint::Identity;
 use windrow::checkpoint::manifest::Entry;
 use windrow::frame::PartitionId;
@@ -22,6 +24,8 @@ pub(super) struct Job {
     chain: Vec<Entry>,
     saved: SavedPartition,
     is_whole: bool,
+    /// What it tells a successor to be deleted.
+    deleted: BTreeSet<String>,
 }
 
 impl Process {
@@ -45,14 +49,15 @@ impl Process {
         let saved = self.worker.snapshot(id, all).unwrap();
         match (self.courses.chain(id, all), saved) {
             (Some(chain), Some(saved)) => {
-                self.job = Some(Job { partition: id, chain, saved, is_whole: all });
+                let deleted = outside.watch.remembered(self.name, id);
+                self.job = Some(Job { partition: id, chain, saved, is_whole: all, deleted });
             }
             _ => self.courses.put_off(outside.now(), id),
         }
     }
 
     fn write(&mut self, outside: &mut Outside, identity: &Identity, job: Job, saving: Saving) {
-        let Job { partition: id, chain, saved, is_whole } = job;
+        let Job { partition: id, chain, saved, is_whole, deleted } = job;
         let before = outside.objects.manifest(id.partition);
         let written = match saving {
             Saving::Fails => None,
@@ -66,6 +71,7 @@ impl Process {
         match written {
             Some(needed) if saving == Saving::Whole || !grew => {
                 outside.objects.note_manifest(id.partition);
+                outside.watch.saved(&needed.last().expect("it was written").object, deleted);
                 self.courses.done(outside.now(), id, saved.position, needed);
             }
             Some(_) => {
