@@ -52,7 +52,9 @@ Examples:
 
 Needs nothing: Kafka runs within the process, Redis as a child process where redis-server is installed
 (apt-get install redis-server; otherwise features are shown from memory). Both are gone at the end.
-windrow.toml is not read unless it is named with --config; connections are always the demo's own.";
+windrow.toml is not read unless it is named with --config; connections, group and offsets are always the
+demo's own, and nothing is fenced or kept in checkpoints. --metrics-addr is any free port unless given,
+--shutdown-timeout 5s.";
 
 /// How long the last features may take at the end.
 const SHUTDOWN_TIMEOUT: &str = "5s";
@@ -242,6 +244,7 @@ fn config(args: &DemoArgs, broker: &Broker, redis: Option<&RedisServer>) -> anyh
     config.redis.mode = RedisMode::Single;
     config.redis.username = None;
     config.redis.password = None;
+    (config.redis.ca_cert, config.redis.client_cert, config.redis.client_key) = (None, None, None);
     config.registry = None;
     // The embedded Kafka knows no other way that gives equal numbers of topics to one member.
     let strategy = ("partition.assignment.strategy".to_owned(), "range".to_owned());

@@ -12,9 +12,7 @@ use anyhow::Context;
 
 use crate::cli::properties;
 use crate::clock;
-use crate::config::{
-    Config, DeadLetters as DeadLettersTo, Flags, NullAs, RedisMode, SchemaSource, StreamConfig,
-};
+use crate::config::{Config, DeadLetters as DeadLettersTo, Flags, NullAs, SchemaSource, StreamConfig};
 use crate::decode::{StreamDecoder, StreamSchema};
 use crate::error::{Place, Problem, Problems};
 use crate::frame::StreamId;
@@ -23,7 +21,7 @@ use crate::schema::writers::Writers;
 use crate::schema::{Cached, Directory, Registry, Schemas};
 use crate::sink::dead_letter::{DeadLetters, FileDeadLetters, KafkaDeadLetters, KafkaOptions};
 use crate::sink::encode::{self, Encoder, KeyTemplate};
-use crate::sink::redis::{Guard, Mode, Options as RedisOptions, RedisSink, SetBy};
+use crate::sink::redis::{Guard, Options as RedisOptions, RedisSink, problem as redis_problem};
 use crate::telemetry;
 use crate::time::{Clock, Span};
 use crate::view::{FeatureView, Sharding, Stream, Streams};
@@ -81,9 +79,9 @@ impl Job {
         scope: Scope<'_>,
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<(Self, Problems)> {
-        let (config, problems) = Config::inspect(flags);
+        let (config, mut problems) = Config::inspect(flags);
         if problems.0.is_empty() {
-            telemetry::log::init(config.log_format).map_err(anyhow::Error::msg)?;
+            problems.0.extend(telemetry::log::init(config.log_format).err().map(Problem::new));
         }
         Self::load_beside(config, problems, scope, clock)
     }
@@ -111,13 +109,17 @@ impl Job {
         problems.extend(properties::problems(given));
         let (mut directory, unreadable) = Directory::inspect(&config.schema_dir);
         problems.extend(unreadable.0);
-        let registry: Option<Arc<Mutex<dyn Schemas>>> = match &config.registry {
-            Some(registry) if !scope.offline => {
-                let registry = Registry::try_new(&registry.options())?;
-                Some(Arc::new(Mutex::new(Cached::new(registry, Arc::clone(clock)))))
+        problems.extend(redis_problem(&config.redis.options()).map(|reason| unusable("Redis", &reason)));
+        let registry = match config.registry.as_ref().map(|config| Registry::try_new(&config.options())) {
+            Some(Err(error)) => {
+                problems.push(unusable("the schema registry", &error.to_string()));
+                None
             }
-            _ => None,
+            opened => opened.and_then(Result::ok).filter(|_| !scope.offline),
         };
+        let registry = registry.map(|registry| -> Arc<Mutex<dyn Schemas>> {
+            Arc::new(Mutex::new(Cached::new(registry, Arc::clone(clock))))
+        });
         let mut streams = Vec::new();
         let mut schemas = BTreeMap::new();
         let mut ids = HashMap::new();
@@ -308,26 +310,7 @@ impl Job {
 
     /// How Redis is reached.
     pub fn redis_options(&self) -> RedisOptions {
-        let redis = &self.config.redis;
-        RedisOptions {
-            urls: redis.urls.iter().map(|url| url.reveal().to_owned()).collect(),
-            mode: match &redis.mode {
-                RedisMode::Single => Mode::Single,
-                RedisMode::Sentinel { master } => Mode::Sentinel { master_name: master.clone() },
-                RedisMode::Cluster => Mode::Cluster,
-            },
-            username: redis.username.clone(),
-            password: redis.password.as_ref().map(|password| password.reveal().to_owned()),
-            db: None,
-            ca_cert: redis.ca_cert.clone(),
-            client_cert: redis.client_cert.clone(),
-            client_key: redis.client_key.clone(),
-            insecure: redis.insecure,
-            connect_timeout: redis.connect_timeout,
-            response_timeout: redis.response_timeout,
-            guard: Guard::None,
-            set_by: if redis.restores { SetBy::Restore } else { SetBy::Hset },
-        }
+        self.config.redis.options()
     }
 
     /// A connection to Redis, made at its first use.
@@ -409,6 +392,11 @@ impl DeadLetters for ByStream {
         self.files.values_mut().try_for_each(|file| file.flush())?;
         self.kafka.flush()
     }
+}
+
+/// The options of a service do not do.
+fn unusable(service: &str, reason: &str) -> Problem {
+    Problem::new(format!("{service} cannot be reached with these options: {reason}"))
 }
 
 fn at(problem: Problem, place: Option<Place>) -> Problem {

@@ -7,6 +7,7 @@ use super::secret::{Secret, Url};
 use super::tree::Value;
 use super::values::{Read, Scope, boolean, choice, existing_file, interval, text, url, urls};
 use crate::error::Problem;
+use crate::sink::redis::{Guard, Mode, Options, SetBy};
 
 /// How to reach Redis, and how features are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,31 @@ pub struct RedisConfig {
     pub restores: bool,
     /// Whether writes are tied to the shards' fences.
     pub fencing: bool,
+}
+
+impl RedisConfig {
+    /// As the sink takes it.
+    pub fn options(&self) -> Options {
+        Options {
+            urls: self.urls.iter().map(|url| url.reveal().to_owned()).collect(),
+            mode: match &self.mode {
+                RedisMode::Single => Mode::Single,
+                RedisMode::Sentinel { master } => Mode::Sentinel { master_name: master.clone() },
+                RedisMode::Cluster => Mode::Cluster,
+            },
+            username: self.username.clone(),
+            password: self.password.as_ref().map(|password| password.reveal().to_owned()),
+            db: None,
+            ca_cert: self.ca_cert.clone(),
+            client_cert: self.client_cert.clone(),
+            client_key: self.client_key.clone(),
+            insecure: self.insecure,
+            connect_timeout: self.connect_timeout,
+            response_timeout: self.response_timeout,
+            guard: Guard::None,
+            set_by: if self.restores { SetBy::Restore } else { SetBy::Hset },
+        }
+    }
 }
 
 /// What stands behind Redis' addresses.

@@ -78,6 +78,14 @@ struct Tally {
     lost: Vec<Entry>,
 }
 
+/// What is wrong with options, as far as can be told without a network.
+pub fn problem(options: &Options) -> Option<String> {
+    match Dialer::try_new(options) {
+        Ok(_) => None,
+        Err(Failure::Refused(reason) | Failure::Unavailable(reason)) => Some(reason),
+    }
+}
+
 impl RedisSink {
     /// Connects at the first call, and again after each failure.
     ///
@@ -387,7 +395,10 @@ fn run_id(connection: &mut Connection) -> Result<Option<String>, Failure> {
                 .map(|run_id| run_id.trim().to_owned()))
         }
         Err(Failure::Refused(reason)) if reason.starts_with("NOPERM") => {
-            warn!(reason, "without the right to INFO, a Redis that lost its data is not noticed");
+            warn!(
+                reason,
+                "without the right to INFO, a Redis that lost its data is noticed by its missing fences alone"
+            );
             Ok(None)
         }
         Err(failure) => Err(failure),

@@ -210,6 +210,26 @@ fn what_is_wrong_with_a_stream() {
 }
 
 #[test]
+fn options_of_a_service_that_do_not_do_are_problems() {
+    let good = view("-- entity: card\n-- key: card_id", "card_id, count(*) AS n");
+    let good = ("sql/good.sql", good.as_str());
+    for (options, expected) in [
+        (
+            "redis.mode = \"cluster\"\nredis.url = \"redis://store:6379/3\"\n",
+            "Redis Cluster has only database 0",
+        ),
+        ("redis.ca_cert = \"ca.pem\"\nredis.url = \"rediss://store:6379\"\n", "`ca.pem`: not in PEM format"),
+        ("schema_registry.ca_cert = \"ca.pem\"\nschema_registry.url = \"https://registry\"\n", "ca.pem"),
+    ] {
+        problems(&[("windrow.toml", options), ("ca.pem", "no certificate"), good], &[expected]);
+    }
+    let windrow = Windrow::command(["run"]).env("WINDROW_LOG", "windrow=loud");
+    let output = windrow.run_to_end(PATIENCE);
+    assert_eq!(output.status.code(), Some(2), "{}", output.stderr);
+    assert_contains(&output.stderr, &["WINDROW_LOG=`windrow=loud` is no log filter"]);
+}
+
+#[test]
 fn a_run_is_refused_as_check_refuses() {
     let misspelt = view("-- entity: card\n-- key: card_id", "card_id, sum(amout) AS total");
     let output = run(&["run"], &[("sql/misspelt.sql", &misspelt)]);
