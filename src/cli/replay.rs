@@ -31,8 +31,10 @@ Examples:
   windrow replay --from 2026-01-31T00:00:00Z --to 2026-02-01T00:00:00Z --dry-run
   windrow replay --from 2026-01-01T00:00:00Z --parquet history --max-batch-events 1000
 
-Events before --from are read as far as windows reach back, so that the first value is right. A hash in
-Redis that is of a later time than what is replayed stays as it is.
+Events before --from are read as far as windows reach back, so that the first value is right; a warning
+says where the topic does not hold them any more. A hash in Redis that is of a later time than what is
+replayed stays as it is. Neither the consumer group nor checkpoints are touched, and no port is opened:
+options for these change nothing here.
 
 --parquet writes DIR/<view>.parquet instead, and Redis is not asked: a row whenever an entity's features
 changed from one batch to the next, with _as_of, _computed_at and _deleted. Smaller batches make it finer.";

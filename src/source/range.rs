@@ -188,7 +188,13 @@ impl RangeSource {
                 )));
             }
             let partition_id = PartitionId { stream: stream.stream, partition };
-            let read_from = self.lead_in(topic, partition, from, low, high, stream.lead_in)?;
+            let (read_from, lacks) = self.lead_in(topic, partition, (from, low, high), stream.lead_in)?;
+            if lacks {
+                tracing::warn!(
+                    "topic `{topic}` partition {partition} begins at offset {low}: of what the windows hold at \
+                     offset {from} it may have had more, so features may be too low for a window's length"
+                );
+            }
             found.push(Assignment {
                 partition: partition_id,
                 read_from,
@@ -225,22 +231,28 @@ impl RangeSource {
         })
     }
 
-    /// Where to begin so that every window is full at `from`.
+    /// Where to begin so that every window is full at `from`, of a log that goes from `low` to `high`;
+    /// and whether events before that may be missing, since the oldest are gone.
     fn lead_in(
         &self,
         topic: &str,
         partition: i32,
-        from: i64,
-        low: i64,
-        high: i64,
+        (from, low, high): (i64, i64, i64),
         length: Span,
-    ) -> Result<i64, Error> {
+    ) -> Result<(i64, bool), Error> {
         if from <= low {
-            return Ok(from);
+            return Ok((from, low > 0));
         }
-        let Some(time) = self.time_of(topic, partition, from.min(high - 1))? else { return Ok(low) };
-        let offset = self.offset_at(topic, partition, time.minus(length))?;
-        Ok(offset.unwrap_or(from).clamp(low, from))
+        let Some(time) = self.time_of(topic, partition, from.min(high - 1))? else {
+            return Ok((low, low > 0));
+        };
+        let begin = time.minus(length);
+        let offset = self.offset_at(topic, partition, begin)?.unwrap_or(from).clamp(low, from);
+        if offset > low || low == 0 {
+            return Ok((offset, false));
+        }
+        let oldest = self.time_of(topic, partition, low)?;
+        Ok((offset, oldest.is_none_or(|oldest| oldest > begin)))
     }
 
     fn offset_at(&self, topic: &str, partition: i32, time: EventTime) -> Result<Option<i64>, Error> {

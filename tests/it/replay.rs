@@ -218,3 +218,16 @@ fn an_empty_stretch_gives_what_was_there_before_it() {
         .or_else(|_| compare(&redis, "card", "spending", &spending(&all[..30])));
     assert_eq!(nothing_or_exact, Ok(()));
 }
+
+#[test]
+fn windows_that_the_topic_does_not_fill_any_more_are_told() {
+    let (_redis, setting, _) = filled("torn");
+    let torn = "begins at offset 50: of what the windows hold at offset ";
+    let whole = replay(&setting, &["--from", "0:55", "--dry-run"]);
+    assert!(!whole.stderr.contains("begins at offset"), "{}", whole.stderr);
+    setting.client().delete_records(&setting.topic, 0, 50);
+    for (from, at) in [("0:55", 55), ("beginning", 50), (&*time_of(10), 50)] {
+        let output = replay(&setting, &["--from", from, "--dry-run"]);
+        assert!(output.stderr.contains(&format!("{torn}{at}")), "{from}: {}", output.stderr);
+    }
+}
