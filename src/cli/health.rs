@@ -14,7 +14,7 @@ use crate::config::{Config, Flags};
 const HELP: &str = "\
 Examples:
   windrow health                                       its loop turns
-  windrow health --ready                               it has partitions, and Redis answers
+  windrow health --ready                               it has partitions, and Kafka and Redis answer
   windrow health --metrics-addr 10.0.0.7:8088
 
 Exit status: 0 when it is well, 1 when it is not or does not answer.";

@@ -38,7 +38,7 @@ Examples:
   windrow preview transaction --events events.jsonl        one view over a file
   windrow get card card_00000042                           what Redis has for an entity
 
-Exit status: 0 done, 1 failed while running, 2 wrong usage or configuration.";
+Exit status: 0 done, 1 failed while running, 2 wrong usage or configuration, 130 ended by a second signal.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

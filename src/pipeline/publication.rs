@@ -46,6 +46,14 @@ impl StreamCounts {
         }
         &mut self.timestamps_ms[wave]
     }
+
+    /// All but the timestamps, of which there are as many as events.
+    const fn without_timestamps(&self) -> Self {
+        let Self { processed, late, too_late, tombstones, lead_in, key_mismatches, kept, timestamps_ms: _ } =
+            *self;
+        let timestamps_ms = Vec::new();
+        Self { processed, late, too_late, tombstones, lead_in, key_mismatches, kept, timestamps_ms }
+    }
 }
 
 /// What a turn did with one view.
@@ -188,11 +196,7 @@ impl Publication {
                 rejected: letters.rejected.clone(),
             })
             .collect();
-        let streams = self
-            .streams
-            .iter()
-            .map(|(id, counts)| (*id, StreamCounts { timestamps_ms: Vec::new(), ..counts.clone() }))
-            .collect();
+        let streams = self.streams.iter().map(|(id, counts)| (*id, counts.without_timestamps())).collect();
         Self {
             wall: self.wall,
             begun: self.begun,

@@ -76,8 +76,8 @@ pub(super) fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[
 
 /// How far behind things are, by partition: these come and go.
 pub(super) fn lags(registry: &Registry) -> (GaugeVec, IntGaugeVec) {
-    let clock = Opts::new("stream_clock_lag_seconds", "Wall time minus the shard's clock.");
-    let consumer = Opts::new("kafka_consumer_lag", "Events in the partition that were not read yet.");
+    let clock = Opts::new("stream_clock_lag_seconds", "Wall time minus the partition's clock.");
+    let consumer = Opts::new("kafka_consumer_lag", "Events in the partition that are not published yet.");
     (
         registered(registry, GaugeVec::new(clock, &["stream", "partition"])),
         registered(registry, IntGaugeVec::new(consumer, &["topic", "partition"])),

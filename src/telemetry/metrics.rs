@@ -179,7 +179,7 @@ impl Metrics {
             processing_latency: histogram(
                 &registry,
                 "stream_processing_latency_seconds",
-                "From the start of a batch to Redis' acknowledgement.",
+                "From a worker's beginning with a batch to Redis' acknowledgement.",
                 &LATENCY_BUCKETS,
             ),
             batch_events: histogram(
