@@ -12,12 +12,14 @@
 //! | feature view | one `.sql` file: one SELECT whose rows are features of one kind of entity |
 //! | entity, key | what the features describe, and the column that identifies it |
 //! | shard | one partition number across the streams that a view reads: the unit of state and clock |
-//! | clock | the highest event time that a shard has seen; `now()` in a feature view means this clock |
+//! | clock | the highest event time accepted, by partition; `now()` in a feature view is the highest of its shard's |
 //! | batch | the events taken in one turn of the loop |
 //! | freshness | from the broker's acceptance of an event to Redis' acknowledgement of its features |
 //! | dead letter | an event that could not be used, kept whole with the reason |
 //!
-//! Modules in reading order.
+//! To be read in the order in which an event meets them: `frame`, `decode` (with `schema`), `clock`,
+//! `state`, `evaluate` (with `view`) and `sink`; then `pipeline`, the loop that has them, with `source` before
+//! it and `checkpoint` beside it. `config`, `telemetry` and `cli` are around that; `generate` makes events.
 
 pub mod checkpoint;
 pub mod cli;
