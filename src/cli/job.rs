@@ -308,11 +308,6 @@ impl Job {
             .map_err(|error| Problem::new(error.to_string()).at(Place::file(view.file.clone())))
     }
 
-    /// How Redis is reached.
-    pub fn redis_options(&self) -> RedisOptions {
-        self.config.redis.options()
-    }
-
     /// A connection to Redis, made at its first use.
     ///
     /// # Errors
@@ -342,7 +337,7 @@ impl Job {
     }
 
     fn guarded_redis(&self, guard: Guard) -> anyhow::Result<RedisSink> {
-        Ok(RedisSink::connect(&RedisOptions { guard, ..self.redis_options() })?)
+        Ok(RedisSink::connect(&RedisOptions { guard, ..self.config.redis.options() })?)
     }
 
     /// Where dead letters go: each stream's own place.

@@ -89,6 +89,7 @@ pub struct Moment {
 
 impl Published {
     /// Takes the rows as those that the store has, or may have, as far as their keys go.
+    /// How many of the keys were not known.
     ///
     /// # Errors
     /// Only of our own making.
@@ -97,7 +98,8 @@ impl Published {
         encoder: &Arc<Encoder>,
         rows: &RecordBatch,
         wall: EventTime,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
+        let before = self.hashes.len();
         self.image_bytes = encoder.image_bytes();
         let mut bound = encoder.bind(rows)?;
         let mut key = Vec::new();
@@ -110,7 +112,7 @@ impl Published {
                 }
             }
         }
-        Ok(())
+        Ok(self.hashes.len() - before)
     }
 
     /// Compares all rows of the view with what was written, and appends what

@@ -90,8 +90,12 @@ impl Worker {
             {
                 shard.published.adopt(&view.encoder, touched, wall)?;
             }
-            shard.published.adopt(&view.encoder, evaluated.rows(), wall)?;
-            if let Evaluated::Touched(Outcome { touched, .. }) = &evaluated {
+            let new = shard.published.adopt(&view.encoder, evaluated.rows(), wall)?;
+            // When as many keys are new as were looked at, or all of them were adopted, nobody is without a row.
+            if let Evaluated::Touched(Outcome { touched, .. }) = &evaluated
+                && !is_ahead
+                && new < touched.num_rows()
+            {
                 shard.published.note_gone(&view.encoder, touched, wall)?;
             }
             if let Evaluated::All(rows) = &evaluated

@@ -92,13 +92,17 @@ impl Watch {
 
     /// Whether the process that deleted a hash, or was told so by a checkpoint, has its shard still.
     pub fn remembers(&self, key: &str) -> bool {
-        self.deleted.get(key).is_some_and(|deleted| self.givings(deleted.shard) == deleted.givings)
+        self.deleted.get(key).is_some_and(|deleted| self.has_its_shard(deleted))
+    }
+
+    fn has_its_shard(&self, deleted: &Deleted) -> bool {
+        self.givings(deleted.shard) == deleted.givings
     }
 
     /// What a process that saves a partition now has to tell its successor.
     pub fn remembered(&self, process: usize, id: PartitionId) -> BTreeSet<String> {
         let is_its = |deleted: &Deleted| deleted.process == process && is_of(deleted.shard, id);
-        let known = self.deleted.iter().filter(|(key, deleted)| is_its(deleted) && self.remembers(key));
+        let known = self.deleted.iter().filter(|(_, deleted)| is_its(deleted) && self.has_its_shard(deleted));
         known.map(|(key, _)| key.clone()).collect()
     }
 
