@@ -7,7 +7,6 @@
 
 mod shipped;
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use windrow::sink::Writes;
 use windrow::sink::encode::Known;
 use windrow::time::EventTime;
 
-use shipped::{BEGIN_MS, CLOCK, Kept, Recorder, Shipped, WALL, generator};
+use shipped::{BEGIN_MS, CLOCK, Kept, Recorder, Shipped, WALL, generator, unknown};
 
 /// As in the binary.
 #[global_allocator]
@@ -81,9 +80,8 @@ fn bench_decode(criterion: &mut Criterion) {
         [("all_columns", shipped.all_columns()), ("columns_of_the_view", shipped.used_columns())]
     {
         let mut decoder = shipped.decoder(&columns);
-        let missing = BTreeMap::new();
         group.bench_function(name, |bencher| {
-            bencher.iter(|| decoder.decode(&frames, &missing).expect("frames can be decoded"));
+            bencher.iter(|| decoder.decode(&frames, unknown).expect("frames can be decoded"));
         });
     }
     group.finish();

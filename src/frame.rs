@@ -102,6 +102,7 @@ impl FrameBatch {
     ///
     /// # Panics
     /// When there is none at that index.
+    #[inline]
     pub fn get(&self, index: usize) -> Frame<'_> {
         let start = if index == 0 { 0 } else { self.value_ends[index - 1].end };
         let (key, value) = (self.key_ends[index], self.value_ends[index]);

@@ -1,7 +1,6 @@
 //! A worker of the shipped view, at two paces of event time and with few cards
 //! or many; decoding and encoding alone.
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use windrow::sink::encode::Known;
 use windrow::time::EventTime;
 
 use crate::fill::{DRAWS, fill};
-use crate::shipped::{CARDS, Kept, Recorder, Shipped, Start};
+use crate::shipped::{CARDS, Kept, Recorder, Shipped, Start, unknown};
 use crate::table::{BATCH, Turns, grouped, heading, number, per_second, rate, row, row_of_what_is_kept};
 
 /// How event time passes while batches are measured.
@@ -111,7 +110,7 @@ pub fn decode() {
         for round in 0..=DECODED.1 {
             let begun = Instant::now();
             for batch in &batches {
-                let decoded = decoder.decode(black_box(batch), &BTreeMap::new());
+                let decoded = decoder.decode(black_box(batch), unknown);
                 black_box(decoded.expect("frames can be decoded"));
             }
             // The first round warms up.

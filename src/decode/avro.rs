@@ -43,6 +43,8 @@ pub struct BodyDecoder {
     id: u32,
     /// Whether a value can be fed as it is, its header being Confluent's.
     framed: bool,
+    /// The bytes before the body.
+    header: usize,
 
     decoder: Decoder,
     scratch: Vec<u8>,
@@ -70,10 +72,11 @@ impl BodyDecoder {
             Writer::Id(id) => (id, true),
             Writer::Fingerprint(_) | Writer::Stream => (OWN_ID, false),
         };
+        let header = writer_ref.header();
         let writer = AvroSchema::new(with_plain_uuids(writer)?);
         let reader = AvroSchema::new(with_plain_uuids(reader)?);
         let decoder = build(&writer, &reader, id)?;
-        Ok(Self { writer, reader, id, framed, decoder, scratch: Vec::new() })
+        Ok(Self { writer, reader, id, framed, header, decoder, scratch: Vec::new() })
     }
 
     /// The schema of the rows.
@@ -81,14 +84,13 @@ impl BodyDecoder {
         self.decoder.schema()
     }
 
-    /// Decodes the values of the frames in `indices`; `value` gives a frame's
-    /// value and its body.
-    pub fn decode<'a>(&mut self, indices: &[usize], value: impl Fn(usize) -> (&'a [u8], &'a [u8])) -> Bodies {
+    /// Decodes the values of the frames in `indices`, which all have the writer's header; `value`
+    /// gives a frame's value.
+    pub fn decode<'a>(&mut self, indices: &[usize], value: impl Fn(usize) -> &'a [u8]) -> Bodies {
         let mut bodies = Bodies::default();
         let mut pending = 0;
         for at in 0..indices.len() {
-            let (whole, body) = value(indices[at]);
-            if let Err(error) = self.feed(whole, body) {
+            if let Err(error) = self.feed(value(indices[at])) {
                 self.restart();
                 self.repeat(indices, pending..at, &value, &mut bodies);
                 bodies.malformed.push((indices[at], error));
@@ -107,13 +109,12 @@ impl BodyDecoder {
         &mut self,
         indices: &[usize],
         stretch: Range<usize>,
-        value: &impl Fn(usize) -> (&'a [u8], &'a [u8]),
+        value: &impl Fn(usize) -> &'a [u8],
         bodies: &mut Bodies,
     ) {
         let mut pending = stretch.start;
         for at in stretch.clone() {
-            let (whole, body) = value(indices[at]);
-            if let Err(error) = self.feed(whole, body) {
+            if let Err(error) = self.feed(value(indices[at])) {
                 // What decoded once decodes again; should it not, only it is given up.
                 self.restart();
                 if at > pending {
@@ -132,7 +133,7 @@ impl BodyDecoder {
         &mut self,
         indices: &[usize],
         stretch: Range<usize>,
-        value: &impl Fn(usize) -> (&'a [u8], &'a [u8]),
+        value: &impl Fn(usize) -> &'a [u8],
         bodies: &mut Bodies,
     ) {
         if stretch.is_empty() {
@@ -161,14 +162,14 @@ impl BodyDecoder {
     }
 
     /// Feeds one value, which must give exactly one row.
-    fn feed(&mut self, whole: &[u8], body: &[u8]) -> Result<(), String> {
+    fn feed(&mut self, value: &[u8]) -> Result<(), String> {
         let data = if self.framed {
-            whole
+            value
         } else {
             self.scratch.clear();
             self.scratch.push(0);
             self.scratch.extend_from_slice(&self.id.to_be_bytes());
-            self.scratch.extend_from_slice(body);
+            self.scratch.extend_from_slice(&value[self.header..]);
             &self.scratch
         };
         let capacity = self.decoder.capacity();

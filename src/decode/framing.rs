@@ -42,6 +42,17 @@ pub enum Writer {
     Stream,
 }
 
+impl Writer {
+    /// Bytes of a value before its body.
+    pub const fn header(self) -> usize {
+        match self {
+            Self::Id(_) => CONFLUENT_HEADER,
+            Self::Fingerprint(_) => SINGLE_OBJECT_MAGIC.len() + size_of::<u64>(),
+            Self::Stream => 0,
+        }
+    }
+}
+
 impl std::fmt::Display for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -105,6 +116,9 @@ mod tests {
     #[track_caller]
     fn check(framing: Framing, value: &[u8], expected: Option<(Writer, &[u8])>) {
         assert_eq!(split(framing, value).ok(), expected);
+        if let Some((writer, body)) = expected {
+            assert_eq!(&value[writer.header()..], body);
+        }
     }
 
     #[test]

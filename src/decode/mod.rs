@@ -6,8 +6,7 @@
 //!                             └──────────── rejected ◀────────┴──────────────────────────────┘
 //! ```
 //! One poison frame costs exactly one event. Schemas are fetched elsewhere:
-//! [`StreamDecoder::unknown_writers`] says which are wanted, and
-//! [`StreamDecoder::learn`] takes them.
+//! [`StreamDecoder::decode`] asks for those that it does not know yet.
 
 mod avro;
 mod extent;
@@ -15,7 +14,7 @@ pub mod fingerprint;
 pub mod framing;
 pub mod reader;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -184,26 +183,6 @@ impl StreamDecoder {
         &self.schema
     }
 
-    /// The writers in a batch whose schemas are not known yet, each once.
-    pub fn unknown_writers(&self, frames: &FrameBatch) -> Vec<Writer> {
-        let mut unknown = Vec::new();
-        let mut last = Writer::Stream;
-        for frame in frames.iter() {
-            let Some(Ok((writer, _))) = frame.value.map(|value| framing::split(self.options.framing, value))
-            else {
-                continue;
-            };
-            if writer != last {
-                last = writer;
-                let known = self.decoders.contains_key(&writer) || self.incompatible.contains_key(&writer);
-                if !known && !unknown.contains(&writer) {
-                    unknown.push(writer);
-                }
-            }
-        }
-        unknown
-    }
-
     /// Takes a writer's schema. One that cannot be resolved with the stream's
     /// is remembered as such: its events are rejected.
     pub fn learn(&mut self, writer: Writer, avro: &str) {
@@ -217,15 +196,15 @@ impl StreamDecoder {
         }
     }
 
-    /// Decodes a batch. Writers that are still unknown are rejected with the
-    /// reason that `missing` gives.
+    /// Decodes a batch. `find` gives the schema of a writer that is not known yet, and is asked
+    /// once for each; what it says where it has none becomes the error of that writer's events.
     ///
     /// # Errors
     /// Only of our own making: no frame can cause one.
-    pub fn decode(
+    pub fn decode<Schema: AsRef<str>>(
         &mut self,
         frames: &FrameBatch,
-        missing: &BTreeMap<Writer, String>,
+        mut find: impl FnMut(Writer) -> Result<Schema, String>,
     ) -> Result<Decoded, Error> {
         let mut rejected = Vec::new();
         let mut tombstones = 0;
@@ -247,14 +226,22 @@ impl StreamDecoder {
         let mut batches = Vec::new();
         let mut rows = Vec::with_capacity(frames.len());
         for (writer, indices) in groups {
+            let is_known = self.decoders.contains_key(&writer) || self.incompatible.contains_key(&writer);
+            let missing = if is_known {
+                None
+            } else {
+                find(writer).map(|schema| self.learn(writer, schema.as_ref())).err()
+            };
             let Some(decoder) = self.decoders.get_mut(&writer) else {
-                let (reason, error) = match (self.incompatible.get(&writer), missing.get(&writer)) {
+                let (reason, error) = match (self.incompatible.get(&writer), missing) {
                     (Some(error), _) => (
                         Reason::Incompatible,
                         format!("{writer} does not resolve with the stream's schema: {error}"),
                     ),
-                    (None, Some(error)) => (Reason::UnknownSchema, format!("{writer} is not known: {error}")),
-                    (None, None) => (Reason::UnknownSchema, format!("{writer} is not known")),
+                    (None, error) => {
+                        let error = error.unwrap_or_default();
+                        (Reason::UnknownSchema, format!("{writer} is not known: {error}"))
+                    }
                 };
                 rejected.extend(indices.into_iter().map(|index| Rejected {
                     index,
@@ -263,12 +250,7 @@ impl StreamDecoder {
                 }));
                 continue;
             };
-            let framing = self.options.framing;
-            let bodies = decoder.decode(&indices, |index| {
-                let whole = frames.get(index).value.unwrap_or_default();
-                let body = framing::split(framing, whole).map_or(whole, |(_, body)| body);
-                (whole, body)
-            });
+            let bodies = decoder.decode(&indices, |index| frames.get(index).value.unwrap_or_default());
             rejected.extend(bodies.malformed.into_iter().map(|(index, error)| Rejected {
                 index,
                 reason: Reason::Malformed,

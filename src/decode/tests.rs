@@ -4,7 +4,7 @@
 mod columns;
 mod differential;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Float64Type, Int64Type};
@@ -72,15 +72,13 @@ fn frames(values: &[Option<Vec<u8>>]) -> FrameBatch {
 
 /// Decodes with the writers 1, 2 and 3; any other is unknown.
 fn decode(decoder: &mut StreamDecoder, frames: &FrameBatch) -> Decoded {
-    for writer in decoder.unknown_writers(frames) {
-        match writer {
-            Writer::Id(1) => decoder.learn(writer, V1),
-            Writer::Id(2) => decoder.learn(writer, V2),
-            Writer::Id(3) => decoder.learn(writer, INCOMPATIBLE),
-            _ => {}
-        }
-    }
-    decoder.decode(frames, &BTreeMap::new()).unwrap()
+    let find = |writer| match writer {
+        Writer::Id(1) => Ok(V1),
+        Writer::Id(2) => Ok(V2),
+        Writer::Id(3) => Ok(INCOMPATIBLE),
+        _ => Err("nobody has it".to_owned()),
+    };
+    decoder.decode(frames, find).unwrap()
 }
 
 fn texts(decoded: &Decoded, column: &str) -> Vec<Option<String>> {
@@ -295,17 +293,21 @@ fn an_unknown_writer_is_asked_for_once_and_then_known() {
     let values: Vec<Option<Vec<u8>>> = vec![Some(v1(0)), Some(v2(1)), Some(v1(2)), None, Some(v2(4))];
     let batch = frames(&values);
     let mut decoder = decoder(V1, &options(), &["amount"]);
-    assert_eq!(decoder.unknown_writers(&batch), [Writer::Id(1), Writer::Id(2)]);
-    decoder.learn(Writer::Id(1), V1);
-    let missing = BTreeMap::from([(Writer::Id(2), "the registry is gone".to_owned())]);
-    let decoded = decoder.decode(&batch, &missing).unwrap();
+    let mut asked = Vec::new();
+    let find = |writer| {
+        asked.push(writer);
+        if writer == Writer::Id(1) { Ok(V1) } else { Err("the registry is gone".to_owned()) }
+    };
+    let decoded = decoder.decode(&batch, find).unwrap();
+    assert_eq!(asked, [Writer::Id(1), Writer::Id(2)]);
     assert_eq!(decoded.frames, [0, 2]);
     for rejected in &decoded.rejected {
         assert_eq!(rejected.error, "schema id 2 is not known: the registry is gone");
     }
     // The registry is back.
     check_with(&mut decoder, &values, &[]);
-    assert!(decoder.unknown_writers(&batch).is_empty());
+    let decoded = decoder.decode(&batch, |writer| -> Result<&str, String> { panic!("{writer} is known") });
+    assert_eq!(decoded.unwrap().frames, [0, 1, 2, 4]);
 }
 
 #[test]

@@ -62,11 +62,14 @@ impl Tiled {
         state: &SessionState,
         decoded: impl Fn(&str) -> SchemaRef,
     ) -> Result<Self> {
-        let bind = |leaf: &Leaf| BoundLeaf::try_new(state, leaf, &decoded(&leaf.stream));
+        let rest = Rest::try_new(state, tiling).await?;
+        let bind = |(number, leaf): (usize, &Leaf)| {
+            BoundLeaf::try_new(state, leaf, rest.counted(number), &decoded(&leaf.stream))
+        };
         let plan = Plan {
             view: Arc::clone(view),
-            leaves: tiling.leaves.iter().map(bind).collect::<Result<_>>()?,
-            rest: Rest::try_new(state, tiling).await?,
+            leaves: tiling.leaves.iter().enumerate().map(bind).collect::<Result<_>>()?,
+            rest,
             keys: Arc::new(KeyColumns::try_new(view, tiling.entity)?),
         };
         Self::of_plan(Arc::new(plan))

@@ -118,6 +118,11 @@ impl<T> Chunks<T> {
         &mut self.chunks[chunk][begin..begin + self.width]
     }
 
+    /// All values, row by row, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.chunks.iter_mut().flatten()
+    }
+
     /// Bytes that the values take, and may soon take.
     pub fn bytes(&self) -> usize {
         let Some((last, others)) = self.chunks.split_last() else { return 0 };
@@ -156,13 +161,6 @@ impl<T> Column<T> {
         self.0.resize(self.len() + 1, |chunk| chunk.extend(value.take()));
     }
 
-    /// Exchanges two.
-    pub fn swap(&mut self, one: usize, other: usize) {
-        if let Some([one, other]) = self.both(one, other) {
-            std::mem::swap(one, other);
-        }
-    }
-
     /// Two that are not the same.
     #[inline]
     pub fn both(&mut self, one: usize, other: usize) -> Option<[&mut T; 2]> {
@@ -182,7 +180,7 @@ impl<T> Column<T> {
 
     /// All of them, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.0.chunks.iter_mut().flatten()
+        self.0.iter_mut()
     }
 
     /// Bytes that the values take, and may soon take, but for what they have elsewhere.
@@ -259,7 +257,8 @@ mod tests {
         let mut column: Column<usize> = (0..=last).collect();
         for (one, other) in [(0, 1), (ROWS - 1, ROWS), (last, 0)] {
             let before = (column[one], column[other]);
-            column.swap(one, other);
+            let [left, right] = column.both(one, other).unwrap();
+            std::mem::swap(left, right);
             assert_eq!((column[other], column[one]), before);
         }
         assert!(column.both(5, 5).is_none());

@@ -16,6 +16,7 @@ mod rows;
 mod saved;
 mod tiles;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -247,14 +248,25 @@ impl Pane {
     /// # Errors
     /// What DataFusion says.
     pub fn values(&self, look: &Look, kernel: usize, output: usize, chosen: &[usize]) -> Result<ArrayRef> {
+        self.kernels.evaluate(kernel, output, &self.rows_of(look, kernel, chosen))
+    }
+
+    /// The same of a function that gives lists, but their lengths.
+    ///
+    /// # Errors
+    /// What DataFusion says.
+    pub fn lengths(&self, look: &Look, kernel: usize, output: usize, chosen: &[usize]) -> Result<ArrayRef> {
+        self.kernels.lengths(kernel, output, &self.rows_of(look, kernel, chosen))
+    }
+
+    fn rows_of<'a>(&self, look: &'a Look, kernel: usize, chosen: &[usize]) -> Cow<'a, [Row]> {
         let mode = self.kernels.mode(kernel);
         let mode = self.kernels.modes().iter().position(|known| *known == mode).unwrap_or_default();
         let rows = &look.rows[mode];
         if chosen.len() == rows.len() {
-            return self.kernels.evaluate(kernel, output, rows);
+            return Cow::Borrowed(rows);
         }
-        let rows: Vec<Row> = chosen.iter().map(|at| rows[*at]).collect();
-        self.kernels.evaluate(kernel, output, &rows)
+        Cow::Owned(chosen.iter().map(|at| rows[*at]).collect())
     }
 
     /// Ends a look.

@@ -179,10 +179,7 @@ impl Stream {
         };
         let mut decoder = StreamDecoder::try_new(&schema, options, &used).unwrap();
         let frames = frames(values);
-        for writer in decoder.unknown_writers(&frames) {
-            decoder.learn(writer, self.writer);
-        }
-        decoder.decode(&frames, &BTreeMap::new()).unwrap()
+        decoder.decode(&frames, |_| Ok(self.writer)).unwrap()
     }
 }
 

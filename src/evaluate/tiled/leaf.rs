@@ -22,6 +22,7 @@ use datafusion::physical_plan::aggregates::group_values::new_group_values;
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
 use self::base::{Base, Input, aggregates, evaluate, find_or_add, together};
+use super::rest::with_lengths;
 use crate::decode::reader::EVENT_TIME;
 use crate::state::groups::Groups;
 use crate::state::kernel::{Row, kernel};
@@ -43,6 +44,8 @@ struct Output {
     kernel: usize,
     /// Which of the kernel's bases it is.
     output: usize,
+    /// Of its lists the lengths are wanted.
+    is_counted: bool,
 }
 
 /// A leaf, its expressions bound to the columns that are decoded.
@@ -79,11 +82,17 @@ pub struct Taken {
 }
 
 impl BoundLeaf {
-    /// Binds a leaf to the columns that are decoded of its stream.
+    /// Binds a leaf to the columns that are decoded of its stream. In the columns of its output that
+    /// are `counted` it gives the lengths of lists, and not these.
     ///
     /// # Errors
     /// What DataFusion says.
-    pub fn try_new(state: &SessionState, leaf: &Leaf, decoded: &SchemaRef) -> Result<Self> {
+    pub fn try_new(
+        state: &SessionState,
+        leaf: &Leaf,
+        counted: &[usize],
+        decoded: &SchemaRef,
+    ) -> Result<Self> {
         let input = DFSchema::try_from(decoded.as_ref().clone())?;
         let planning = PhysicalPlanningContext::default();
         let bind = |expr: &Expr| create_physical_expr(expr, &input, state.execution_props(), &planning);
@@ -103,13 +112,14 @@ impl BoundLeaf {
         let mut panes: Vec<BoundPane> =
             found.into_iter().map(|pane| BoundPane { pane, kernels: Vec::new() }).collect();
         let mut outputs = Vec::with_capacity(places.len());
-        for (seen, pane) in leaf.aggregates.iter().zip(places) {
+        for (position, (seen, pane)) in leaf.aggregates.iter().zip(places).enumerate() {
             let (kernel, output) = find_or_add(&mut panes[pane].kernels, &bases, seen.base);
-            outputs.push(Output { pane, kernel, output });
+            let is_counted = counted.contains(&(groups.len() + position));
+            outputs.push(Output { pane, kernel, output, is_counted });
         }
         Ok(Self {
             stream: leaf.stream.clone(),
-            schema,
+            schema: with_lengths(&schema, counted),
             panes,
             bases,
             groups,
@@ -253,7 +263,9 @@ impl BoundLeaf {
             let of_pane = self.outputs.iter().zip(&mut columns).filter(|(output, _)| output.pane == position);
             let mut values = Ok(());
             for (output, column) in of_pane {
-                match pane.values(&look, output.kernel, output.output, &chosen) {
+                let values_or_lengths =
+                    if output.is_counted { pane::Pane::lengths } else { pane::Pane::values };
+                match values_or_lengths(pane, &look, output.kernel, output.output, &chosen) {
                     Ok(array) => *column = Some(array),
                     Err(error) => values = Err(error),
                 }

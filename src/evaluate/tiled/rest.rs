@@ -1,6 +1,8 @@
 //! The plan above the leaves: planned once, run again and again over the
 //! leaves' output for the entities that are looked at.
 
+mod counted;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,16 +30,27 @@ use crate::time::EventTime;
 use crate::view::FeatureView;
 use crate::view::tiling::{Tiling, leaf_of};
 use crate::view::window;
+pub use counted::with_lengths;
 
 /// The rest of a view's plan.
 pub enum Rest {
     /// It computes columns from those of one leaf, and no more: it is run without
     /// streams, whose set-up costs more than a small batch.
-    Computed { leaf: usize, projection: Option<Vec<usize>>, steps: Vec<Projector> },
+    Computed(Computed),
     /// It does not depend on the time: its plan is made.
     Planned(Arc<dyn ExecutionPlan>),
     /// It has `now()`, which is put in each time.
     Timed(LogicalPlan),
+}
+
+/// Columns computed from those of one leaf.
+pub struct Computed {
+    leaf: usize,
+    /// Which columns of the leaf.
+    projection: Option<Vec<usize>>,
+    steps: Vec<Projector>,
+    /// Columns of the leaf that have the lengths of its lists, and not these.
+    counted: Vec<usize>,
 }
 
 impl Rest {
@@ -67,7 +80,15 @@ impl Rest {
             return Ok(Self::Timed(plan));
         }
         let plan = state.query_planner().create_physical_plan(&plan, state).await?;
-        Ok(computed(&plan)?.unwrap_or(Self::Planned(plan)))
+        Ok(computed(&plan)?.map_or(Self::Planned(plan), Self::Computed))
+    }
+
+    /// Columns of a leaf's output of which the lengths are wanted in the place of its lists.
+    pub fn counted(&self, leaf: usize) -> &[usize] {
+        match self {
+            Self::Computed(computed) if computed.leaf == leaf => &computed.counted,
+            _ => &[],
+        }
     }
 
     /// The view's rows, given the leaves' outputs.
@@ -82,7 +103,7 @@ impl Rest {
         leaves: &[RecordBatch],
     ) -> Result<RecordBatch> {
         let planned = match self {
-            Self::Computed { leaf, projection, steps } => {
+            Self::Computed(Computed { leaf, projection, steps, .. }) => {
                 let rows = projected(&leaves[*leaf], projection.as_deref())?;
                 return steps.iter().try_fold(rows, |rows, step| step.project_batch(&rows));
             }
@@ -108,23 +129,37 @@ impl Rest {
 }
 
 /// A plan that has projections above a leaf and nothing else.
-fn computed(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Rest>> {
-    let mut steps = Vec::new();
+fn computed(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Computed>> {
+    let mut projections = Vec::new();
     let mut node = plan;
     while let Some(above) = node.downcast_ref::<ProjectionExec>() {
-        let step = above.projection_expr().make_projector(&above.input().schema())?;
-        if step.output_schema() != &above.schema() {
+        projections.push(above);
+        node = above.input();
+    }
+    let Some(leaf) = node.downcast_ref::<LeafExec>() else { return Ok(None) };
+    let mut steps = Vec::with_capacity(projections.len());
+    let mut counted = Vec::new();
+    for projection in projections.iter().rev() {
+        let (exprs, input) = (projection.projection_expr(), projection.input().schema());
+        let mut step = exprs.make_projector(&input)?;
+        if steps.is_empty() {
+            let columns = counted::counted(exprs, &input);
+            let lengths = with_lengths(&input, &columns);
+            let over_lengths = counted::over_lengths(exprs, &columns)?.make_projector(&lengths)?;
+            if over_lengths.output_schema() == step.output_schema() {
+                step = over_lengths;
+                counted = columns;
+            }
+        }
+        if step.output_schema() != &projection.schema() {
             return Ok(None);
         }
         steps.push(step);
-        node = above.input();
     }
-    steps.reverse();
-    Ok(node.downcast_ref::<LeafExec>().map(|leaf| Rest::Computed {
-        leaf: leaf.leaf,
-        projection: leaf.projection.clone(),
-        steps,
-    }))
+    if let Some(projection) = &leaf.projection {
+        counted.iter_mut().for_each(|column| *column = projection[*column]);
+    }
+    Ok(Some(Computed { leaf: leaf.leaf, projection: leaf.projection.clone(), steps, counted }))
 }
 
 /// Some columns, or all.
@@ -272,7 +307,7 @@ mod tests {
         let view = plan(sql);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         match runtime.block_on(Rest::try_new(&session(), view.tiling.as_ref().unwrap())).unwrap() {
-            Rest::Computed { .. } => "computed",
+            Rest::Computed(_) => "computed",
             Rest::Planned(_) => "planned",
             Rest::Timed(_) => "timed",
         }
@@ -290,5 +325,40 @@ mod tests {
         assert_eq!(kind(&counting("count(*)", "HAVING count(*) > 1")), "planned");
         assert_eq!(kind(&counting("now() - max(event_time)", "")), "timed");
         assert_eq!(kind(include_str!("../../../sql/transaction.sql")), "computed");
+    }
+
+    /// How many lists of a view with these columns are only counted.
+    fn lists_counted(columns: &str) -> usize {
+        let view = plan(&format!(
+            "SELECT card_id, {columns} FROM transactions \
+             WHERE event_time > now() - INTERVAL '5 minutes' GROUP BY card_id"
+        ));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let rest = runtime.block_on(Rest::try_new(&session(), view.tiling.as_ref().unwrap())).unwrap();
+        assert!(rest.counted(1).is_empty(), "there is one leaf");
+        rest.counted(0).len()
+    }
+
+    #[test]
+    fn lists_that_are_only_counted_are_not_made() {
+        let (currencies, devices) = ("array_agg(DISTINCT currency)", "array_agg(DISTINCT device_id)");
+        let counted = format!("cardinality({currencies})");
+        assert_eq!(lists_counted(&format!("{counted} AS n")), 1);
+        assert_eq!(lists_counted(&format!("{counted} + 1 AS n, {counted} > 2 AS many, count(*) AS m")), 1);
+        assert_eq!(lists_counted(&format!("{counted} AS n, cardinality({devices}) AS m")), 2);
+        assert_eq!(lists_counted(&format!("cardinality(array_agg(currency)) AS n, {devices} AS m")), 1);
+        assert_eq!(lists_counted(&format!("{currencies} AS all")), 0);
+        assert_eq!(lists_counted(&format!("{counted} AS n, {currencies} AS all")), 0);
+        assert_eq!(lists_counted(&format!("cardinality(array_sort({currencies})) AS n")), 0);
+        assert_eq!(lists_counted("cardinality(array_agg(DISTINCT make_array(currency))) AS n"), 0);
+        assert_eq!(lists_counted(&format!("array_length({currencies}) AS n")), 0);
+    }
+
+    #[test]
+    fn the_shipped_view_makes_no_lists() {
+        let view = plan(include_str!("../../../sql/transaction.sql"));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let rest = runtime.block_on(Rest::try_new(&session(), view.tiling.as_ref().unwrap())).unwrap();
+        assert_eq!(rest.counted(0).len(), 2);
     }
 }

@@ -1,7 +1,5 @@
 //! Frames of a partition taken in: decoded, accepted or not, kept.
 
-use std::collections::BTreeMap;
-
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
@@ -63,17 +61,8 @@ impl Worker {
         else {
             return Ok(());
         };
-        let mut missing = BTreeMap::new();
-        for writer in decoder.unknown_writers(&frames) {
-            match self.writers.find(id.stream, writer) {
-                Ok(schema) => decoder.learn(writer, &schema),
-                Err(error) => {
-                    missing.insert(writer, error);
-                }
-            }
-        }
         let lead_in = LeadIn { offset: partition.position, clock: partition.clock.time() };
-        let decoded = decoder.decode(&frames, &missing)?;
+        let decoded = decoder.decode(&frames, |writer| self.writers.find(id.stream, writer))?;
         let event_times = decoded
             .rows
             .column_by_name(EVENT_TIME)

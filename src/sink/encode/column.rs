@@ -277,6 +277,6 @@ fn integer(value: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-fn float(value: impl ryu::Float, out: &mut Vec<u8>) {
-    out.extend_from_slice(number::shortest(&mut ryu::Buffer::new(), value));
+fn float(value: impl zmij::Float, out: &mut Vec<u8>) {
+    number::shortest(value, |text| out.extend_from_slice(text));
 }

@@ -1,6 +1,6 @@
 //! Numbers as bulk strings. Most are short: the text of such a one is put
 //! together in a register and stored at once. The others are left to `itoa` and
-//! `ryu`, whose text every number has here.
+//! `zmij`, whose text every number has here, but for the sign of a positive exponent.
 
 use crate::sink::resp;
 
@@ -19,6 +19,9 @@ const UNITS: f64 = 10_000.0;
 /// 2^52. The sum with a smaller number that is not negative has the nearest
 /// whole number in its mantissa.
 const WHOLE: f64 = 4_503_599_627_370_496.0;
+
+/// No text of a float is longer: a sign, 17 digits, a point and an exponent of three digits with its sign.
+const LONGEST_FLOAT: usize = 32;
 
 /// The bits of a float's mantissa.
 const MANTISSA: u64 = (1 << 52) - 1;
@@ -54,15 +57,30 @@ pub(super) fn push_float(out: &mut Vec<u8>, value: f64) {
 }
 
 /// Appends a float as [`shortest`] has it, without trying for something quicker.
-pub(super) fn push_shortest(out: &mut Vec<u8>, value: impl ryu::Float) {
-    resp::push_bulk(out, shortest(&mut ryu::Buffer::new(), value));
+pub(super) fn push_shortest(out: &mut Vec<u8>, value: impl zmij::Float) {
+    shortest(value, |text| {
+        resp::push_bulk(out, text);
+    });
 }
 
-/// The shortest text that reads back to the same number: `5` rather than
-/// `5.0`, and `NaN`, `inf`, `-inf`.
-pub(super) fn shortest(buffer: &mut ryu::Buffer, value: impl ryu::Float) -> &[u8] {
-    let text = buffer.format(value);
-    text.strip_suffix(".0").unwrap_or(text).as_bytes()
+/// Shows the shortest text that reads back to the same number: `5` rather than
+/// `5.0`, `1e300` rather than `1e+300`, and `NaN`, `inf`, `-inf`.
+pub(super) fn shortest(value: impl zmij::Float, show: impl FnOnce(&[u8])) {
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format(value).as_bytes();
+    let text = text.strip_suffix(b".0").unwrap_or(text);
+    // An exponent has three digits at most.
+    let signed = text.len().saturating_sub(1 + 3);
+    match text[signed..].iter().position(|byte| *byte == b'+') {
+        None => show(text),
+        Some(plus) => {
+            let plus = signed + plus;
+            let mut unsigned = [0; LONGEST_FLOAT];
+            unsigned[..plus].copy_from_slice(&text[..plus]);
+            unsigned[plus..text.len() - 1].copy_from_slice(&text[plus + 1..]);
+            show(&unsigned[..text.len() - 1]);
+        }
+    }
 }
 
 /// Appends the first `len` bytes of an array. All of it is copied and the rest

@@ -225,6 +225,7 @@ fn numbers_are_their_shortest_text() {
     for value in [123_456_789.123_456_79, f64::MIN_POSITIVE, 1e21, 2.5e-8] {
         let mut buffer = ryu::Buffer::new();
         assert_eq!(buffer.format(value).parse::<f64>().unwrap().to_bits(), value.to_bits());
+        check(Float64Array::from(vec![value]), buffer.format(value));
     }
     check(Float32Array::from(vec![0.1]), "0.1");
     check(Decimal128Array::from(vec![-12_345]).with_precision_and_scale(10, 2).unwrap(), "-123.45");

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     AnyDictionaryArray, Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, UInt32Array,
+    UInt64Array,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::cast;
@@ -269,6 +270,18 @@ impl<V: Values> Kernel for Distinct<V> {
                 let counts = lengths.map(|length| i64::try_from(length).unwrap_or(i64::MAX));
                 Ok(Arc::new(Int64Array::from_iter_values(counts)))
             }
+        }
+    }
+
+    fn lengths(&self, output: usize, rows: &[Row]) -> Result<ArrayRef> {
+        match self.output {
+            Output::List => {
+                let lengths = rows.iter().map(|row| self.sets[*row as usize].len());
+                // There is no empty list.
+                let lengths = lengths.map(|length| (length > 0).then_some(length as u64));
+                Ok(Arc::new(lengths.collect::<UInt64Array>()))
+            }
+            Output::Count => super::lengths(&self.evaluate(output, rows)?),
         }
     }
 

@@ -5,7 +5,7 @@ use arrow::array::{ArrayRef, BooleanArray};
 use datafusion::common::{Result, internal_err};
 
 use super::table::{Packed, Table};
-use super::{Kernel, Mode, Pair, Row};
+use super::{Kernel, Mode, Pair, Row, lengths};
 
 /// So many pairs are merged in one kernel after the other before the next ones: their rows stay in
 /// the processor's nearest cache meanwhile.
@@ -138,6 +138,17 @@ impl Kernels {
         match &self.places[kernel] {
             Place::Table { kernel, at } => kernel.evaluate(&self.table, *at, rows),
             Place::Own(kernel) => kernel.evaluate(output, rows),
+        }
+    }
+
+    /// The lengths of the lists that one of a kernel's functions gives of rows; see [`Kernel::lengths`].
+    ///
+    /// # Errors
+    /// What DataFusion says.
+    pub fn lengths(&self, kernel: usize, output: usize, rows: &[Row]) -> Result<ArrayRef> {
+        match &self.places[kernel] {
+            Place::Table { .. } => lengths(&self.evaluate(kernel, output, rows)?),
+            Place::Own(kernel) => kernel.lengths(output, rows),
         }
     }
 

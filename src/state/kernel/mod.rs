@@ -28,7 +28,7 @@ mod variance;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, GenericListArray, OffsetSizeTrait, UInt64Array};
 use datafusion::common::{Result, internal_err};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
@@ -103,6 +103,15 @@ pub trait Kernel: fmt::Debug + Send {
     /// What DataFusion says.
     fn evaluate(&self, output: usize, rows: &[Row]) -> Result<ArrayRef>;
 
+    /// The lengths of lists that [`Kernel::evaluate`] gives, as unsigned integers of 64 bits; NULL
+    /// where that gives NULL.
+    ///
+    /// # Errors
+    /// What DataFusion says.
+    fn lengths(&self, output: usize, rows: &[Row]) -> Result<ArrayRef> {
+        lengths(&self.evaluate(output, rows)?)
+    }
+
     /// The states of rows as columns, in a layout of the kernel's own.
     ///
     /// # Errors
@@ -117,6 +126,17 @@ pub trait Kernel: fmt::Debug + Send {
 
     /// Bytes that it takes, and may soon take: its capacity.
     fn bytes(&self) -> usize;
+}
+
+/// The lengths of lists.
+fn lengths(lists: &ArrayRef) -> Result<ArrayRef> {
+    fn of<O: OffsetSizeTrait>(lists: &GenericListArray<O>) -> ArrayRef {
+        let lengths = lists.offsets().lengths().map(|length| length as u64);
+        Arc::new(UInt64Array::new(lengths.collect(), lists.nulls().cloned()))
+    }
+    let small = lists.as_list_opt::<i32>().map(of);
+    let lengths = small.or_else(|| lists.as_list_opt::<i64>().map(of));
+    lengths.map_or_else(|| internal_err!("{} is counted, which is no list", lists.data_type()), Ok)
 }
 
 /// Whether one kernel can keep an aggregate function beside others that it keeps, if all of them

@@ -3,8 +3,7 @@
 //!
 //! ```text
 //! nth_value(x, 2 ORDER BY t DESC, o DESC), entries of row r
-//!   entries   [t, o], marks of the first   [t, o], marks of the second   integers, smaller is earlier
-//!   values    x of the first               x of the second
+//!   [t, o], marks, x of the first   [t, o], marks, x of the second     keys are integers, smaller is earlier
 //! ```
 //!
 //! What comes last in the order is what comes first in the opposite one. So "is this event among
@@ -36,7 +35,7 @@ use self::first::{First, Part};
 use self::keys::{Direction, Order, is_key};
 use self::nth::Nth;
 use self::texts::Texts;
-use self::values::{Bits, OneEach, Values};
+use self::values::{Bits, Each, OneEach, Values};
 use super::Kernel;
 
 /// The farthest `nth_value` that is kept here: moving entries up is linear in it.
@@ -95,7 +94,7 @@ impl Make for One {
     type Made = Box<dyn OneEach>;
 
     fn make<V: Values>(self, values: V) -> Self::Made {
-        Box::new(values)
+        Box::new(Each::new(values))
     }
 }
 

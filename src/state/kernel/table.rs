@@ -64,6 +64,12 @@ impl Table {
         *self.words.part(row as usize, at)
     }
 
+    /// The same, to be changed.
+    #[inline]
+    pub fn get_mut<const N: usize>(&mut self, row: Row, at: usize) -> &mut [u64; N] {
+        self.words.part_mut(row as usize, at)
+    }
+
     /// Changes them.
     #[inline]
     pub fn set<const N: usize>(&mut self, row: Row, at: usize, words: [u64; N]) {

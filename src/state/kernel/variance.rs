@@ -53,7 +53,11 @@ struct State {
 impl State {
     #[inline]
     fn of(table: &Table, row: Row, at: usize) -> Self {
-        let [count, mean, m2] = table.get(row, at);
+        Self::of_words(table.get(row, at))
+    }
+
+    #[inline]
+    const fn of_words([count, mean, m2]: [u64; 3]) -> Self {
         Self { count, mean: f64::from_bits(mean), m2: f64::from_bits(m2) }
     }
 
@@ -120,18 +124,21 @@ impl Packed for Variances {
         rows: &[Row],
     ) -> Result<()> {
         each(column::<Float64Type>(arguments)?, filter, rows, |row, value| {
-            let mut state = State::of(table, row, at);
+            let words = table.get_mut(row, at);
+            let mut state = State::of_words(*words);
             state.add(value);
-            table.set(row, at, state.words());
+            *words = state.words();
         });
         Ok(())
     }
 
     fn merge(&self, table: &mut Table, at: usize, pairs: &[Pair]) {
         for pair in pairs {
-            let mut state = State::of(table, pair.into, at);
-            state.merge(State::of(table, pair.from, at));
-            table.set(pair.into, at, state.words());
+            let from = State::of(table, pair.from, at);
+            let words = table.get_mut(pair.into, at);
+            let mut state = State::of_words(*words);
+            state.merge(from);
+            *words = state.words();
         }
     }
 

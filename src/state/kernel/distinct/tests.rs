@@ -139,6 +139,11 @@ fn check(aggregate: &Arc<AggregateFunctionExpr>, make: impl Fn(&[Option<usize>])
             expected.extend(built_in(aggregate, &parts.collect::<Vec<_>>()));
         }
         assert_eq!(shown(&result), expected, "turn {turn}");
+        if let Some(lists) = result.as_list_opt::<i32>() {
+            let lengths = lists.iter().map(|list| list.map(|list| list.len() as u64));
+            let expected: UInt64Array = lengths.collect();
+            assert_eq!(kernel.lengths(0, &all).unwrap().as_ref(), &expected as &dyn Array, "turn {turn}");
+        }
         for list in result.as_list_opt::<i32>().into_iter().flat_map(|lists| lists.iter()).flatten() {
             let nulls_last = SortOptions { descending: false, nulls_first: false };
             assert_eq!(&list, &sort(&list, Some(nulls_last)).unwrap());

@@ -22,8 +22,8 @@ fn count(table: &Table, row: Row, at: usize) -> i64 {
 
 #[inline]
 fn add(table: &mut Table, row: Row, at: usize, more: i64) {
-    let count = count(table, row, at) + more;
-    table.set(row, at, [count.cast_unsigned()]);
+    let [count] = table.get_mut(row, at);
+    *count = (count.cast_signed() + more).cast_unsigned();
 }
 
 impl Packed for Counts {

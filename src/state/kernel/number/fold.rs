@@ -237,6 +237,20 @@ impl<N: Words> State<N> {
         Self { value: N::of_words(words), seen: seen != 0 }
     }
 
+    /// Puts another value together with that of a row.
+    #[inline]
+    fn take<F: Fold<N>>(table: &mut Table, row: Row, at: usize, other: N) {
+        if N::IS_WIDE {
+            let [seen, low, high] = table.get_mut(row, at);
+            [*low, *high] = F::fold(N::of_words([*low, *high]), other).words();
+            *seen = 1;
+        } else {
+            let [seen, low] = table.get_mut(row, at);
+            [*low, _] = F::fold(N::of_words([*low, 0]), other).words();
+            *seen = 1;
+        }
+    }
+
     #[inline]
     fn put(self, table: &mut Table, row: Row, at: usize) {
         let (seen, [low, high]) = (u64::from(self.seen), self.value.words());
@@ -263,8 +277,7 @@ impl<N: Words, F: Fold<N>> Packed for Folded<N, F> {
         rows: &[Row],
     ) -> Result<()> {
         super::each((self.layout.read)(arguments)?, filter, rows, |row, new| {
-            let value = F::fold(State::of(table, row, at).value, new);
-            State { value, seen: true }.put(table, row, at);
+            State::take::<F>(table, row, at, new);
         });
         Ok(())
     }
@@ -274,8 +287,7 @@ impl<N: Words, F: Fold<N>> Packed for Folded<N, F> {
             let from = State::<N>::of(table, pair.from, at);
             // To put what is there at first together with NaN would not leave that.
             if from.seen {
-                let value = F::fold(State::of(table, pair.into, at).value, from.value);
-                State { value, seen: true }.put(table, pair.into, at);
+                State::take::<F>(table, pair.into, at, from.value);
             }
         }
     }

@@ -17,7 +17,7 @@ use datafusion::common::Result;
 use super::entry::{self, Entry, PRESENT, valid};
 use super::foreign;
 use super::keys::{Flags, Order};
-use super::values::{OneEach, Places};
+use super::values::OneEach;
 use crate::state::column::Column;
 use crate::state::kernel::{Kernel, Mode, Pair, Row};
 
@@ -92,10 +92,6 @@ impl<const N: usize> Events<'_, N> {
     }
 }
 
-fn places(rows: &[Row]) -> Places<'_> {
-    Places { rows, depth: 1, slot: 0 }
-}
-
 impl<const N: usize> Kernel for First<N> {
     fn mode(&self) -> Mode {
         Mode::Stack
@@ -104,12 +100,12 @@ impl<const N: usize> Kernel for First<N> {
     fn resize(&mut self, rows: usize) {
         let rows = rows.max(self.entries.len());
         self.entries.resize_with(rows, || Entry::NONE);
-        self.parts.iter_mut().for_each(|part| part.values.make_room(rows));
+        self.parts.iter_mut().for_each(|part| part.values.resize(rows));
     }
 
     fn keep(&mut self, rows: &[Row]) {
         self.entries = rows.iter().map(|row| self.entries[*row as usize]).collect();
-        self.parts.iter_mut().for_each(|part| part.values.keep_rows(rows));
+        self.parts.iter_mut().for_each(|part| part.values.keep(rows));
         self.words = Vec::new();
         self.won = Vec::new();
     }
@@ -118,7 +114,7 @@ impl<const N: usize> Kernel for First<N> {
         for row in rows {
             self.entries[*row as usize] = Entry::NONE;
         }
-        self.parts.iter_mut().for_each(|part| part.values.forget_rows(rows));
+        self.parts.iter_mut().for_each(|part| part.values.forget(rows));
     }
 
     fn update(&mut self, arguments: &[ArrayRef], filter: Option<&BooleanArray>, rows: &[Row]) -> Result<()> {
@@ -161,7 +157,7 @@ impl<const N: usize> Kernel for First<N> {
         }
         self.words = words;
         for (part, column) in self.parts.iter_mut().zip(columns) {
-            part.values.set_rows(column, &self.won)?;
+            part.values.set(column, &self.won)?;
         }
         Ok(())
     }
@@ -176,7 +172,7 @@ impl<const N: usize> Kernel for First<N> {
                 }
             }
             for part in &mut self.parts {
-                part.values.copy_rows(&self.won);
+                part.values.copy(&self.won);
             }
         }
         Ok(())
@@ -184,7 +180,7 @@ impl<const N: usize> Kernel for First<N> {
 
     fn evaluate(&self, output: usize, rows: &[Row]) -> Result<ArrayRef> {
         let nulls = entry::nulls(self.entries_of(rows), output);
-        self.parts[output].values.column(places(rows), nulls)
+        self.parts[output].values.column(rows, nulls)
     }
 
     fn save(&self, rows: &[Row]) -> Result<Vec<ArrayRef>> {
@@ -206,7 +202,7 @@ impl<const N: usize> Kernel for First<N> {
         }
         let all: Vec<(Row, usize)> = rows.iter().copied().zip(0..).collect();
         for (part, column) in self.parts.iter_mut().zip(values) {
-            part.values.set_rows(column, &all)?;
+            part.values.set(column, &all)?;
         }
         Ok(())
     }
@@ -216,6 +212,6 @@ impl<const N: usize> Kernel for First<N> {
             + self.words.capacity() * size_of::<[u64; N]>()
             + self.won.capacity() * size_of::<(Row, usize)>()
             + self.parts.capacity() * size_of::<Part>()
-            + self.parts.iter().map(|part| part.values.capacity()).sum::<usize>()
+            + self.parts.iter().map(|part| part.values.bytes()).sum::<usize>()
     }
 }

@@ -10,32 +10,47 @@ use datafusion::common::Result;
 use super::entry::{self, Entry, PRESENT, valid};
 use super::foreign;
 use super::keys::{Flags, Order};
-use super::values::{Places, Values};
+use super::values::Values;
 use crate::state::column::Chunks;
 use crate::state::kernel::{Kernel, Mode, Pair, Row};
 
+/// An entry and its value: beside each other, so that a row of two is a line of cache.
+#[derive(Debug, Clone, Copy)]
+struct Slot<K, const N: usize> {
+    entry: Entry<N>,
+    kept: K,
+}
+
+impl<K: Default, const N: usize> Slot<K, N> {
+    fn none() -> Self {
+        Self { entry: Entry::NONE, kept: K::default() }
+    }
+}
+
 /// The entries of all rows, those of a row beside each other, the earliest first.
 #[derive(Debug)]
-pub struct Nth<V, const N: usize> {
+pub struct Nth<V: Values, const N: usize> {
     order: Order<N>,
     /// How many arguments stand before the order keys.
     arguments: usize,
     /// How many entries a row has: the last of them is the value.
     depth: usize,
 
-    entries: Chunks<Entry<N>>,
+    slots: Chunks<Slot<V::Kept, N>>,
     values: V,
     /// The keys of one call.
     words: Vec<[u64; N]>,
 }
 
-/// Puts an entry in the place of the latest, and up to where it belongs. Says how many it has passed.
-fn put<const N: usize>(entries: &mut [Entry<N>], entry: Entry<N>) -> usize {
-    let others = entries.len() - 1;
-    let passed = entries[..others].iter().rev().take_while(|other| entry.precedes(other)).count();
-    entries[others - passed..].rotate_right(1);
-    entries[others - passed] = entry;
-    passed
+/// Moves the latest entry up to where it belongs.
+#[inline]
+fn settle<K, const N: usize>(slots: &mut [Slot<K, N>]) {
+    for at in (1..slots.len()).rev() {
+        if !slots[at].entry.precedes(&slots[at - 1].entry) {
+            return;
+        }
+        slots.swap(at - 1, at);
+    }
 }
 
 /// What a call adds.
@@ -49,37 +64,38 @@ struct Events<'a, V: Values, const N: usize> {
 impl<V: Values, const N: usize> Nth<V, N> {
     /// No rows yet.
     pub fn new(order: Order<N>, arguments: usize, depth: usize, values: V) -> Self {
-        Self { order, arguments, depth, entries: Chunks::new(depth), values, words: Vec::new() }
+        Self { order, arguments, depth, slots: Chunks::new(depth), values, words: Vec::new() }
     }
 
+    #[inline]
     fn add(&mut self, events: &Events<'_, V, N>, index: usize, row: Row) {
         let marks = PRESENT | u32::from(events.flags.of(index));
         let mut entry = Entry { words: events.words[index], marks };
-        let entries = self.entries.row_mut(row as usize);
-        if !entries.last().is_some_and(|latest| entry.precedes(latest)) {
-            return;
-        }
-        let latest = (row as usize + 1) * self.depth - 1;
+        let slots = self.slots.row_mut(row as usize);
+        let Some(latest) = slots.last_mut().filter(|latest| entry.precedes(&latest.entry)) else { return };
         if events.nulls.is_none_or(|nulls| nulls.is_valid(index)) {
             entry.marks |= valid(0);
-            self.values.set(latest, &events.values, index);
+            self.values.set(&mut latest.kept, &events.values, index);
         } else {
-            self.values.forget(latest);
+            self.values.forget(&mut latest.kept);
         }
-        let passed = put(entries, entry);
-        self.values.rise(latest, passed);
+        latest.entry = entry;
+        settle(slots);
     }
 
-    fn entries_of(&self, places: Places<'_>) -> impl Iterator<Item = Entry<N>> + Clone {
-        places.rows.iter().map(move |row| self.entries.row(*row as usize)[places.slot])
+    /// One entry of each of some rows.
+    fn slots_of(
+        &self,
+        rows: &[Row],
+        slot: usize,
+    ) -> impl ExactSizeIterator<Item = &Slot<V::Kept, N>> + Clone {
+        rows.iter().map(move |row| &self.slots.row(*row as usize)[slot])
     }
 
-    fn places<'a>(&self, rows: &'a [Row], slot: usize) -> Places<'a> {
-        Places { rows, depth: self.depth, slot }
-    }
-
-    fn array(&self, places: Places<'_>) -> Result<ArrayRef> {
-        self.values.array(places, entry::nulls(self.entries_of(places), 0))
+    fn array(&self, rows: &[Row], slot: usize) -> Result<ArrayRef> {
+        let slots = self.slots_of(rows, slot);
+        let nulls = entry::nulls(slots.clone().map(|slot| slot.entry), 0);
+        self.values.array(slots.map(|slot| slot.kept), nulls)
     }
 }
 
@@ -89,24 +105,22 @@ impl<V: Values, const N: usize> Kernel for Nth<V, N> {
     }
 
     fn resize(&mut self, rows: usize) {
-        let rows = rows.max(self.entries.len());
-        self.entries.resize(rows, |entries| entries.resize(entries.len() + self.depth, Entry::NONE));
-        self.values.resize(rows * self.depth);
+        let rows = rows.max(self.slots.len());
+        self.slots.resize(rows, |slots| slots.extend((0..self.depth).map(|_| Slot::none())));
     }
 
     fn keep(&mut self, rows: &[Row]) {
-        let depth = self.depth;
-        let of_row = move |row: &Row| *row as usize * depth..(*row as usize + 1) * depth;
-        self.values.keep(rows.iter().flat_map(of_row));
-        self.entries = self.entries.kept(rows.iter().map(|row| *row as usize));
+        self.slots = self.slots.kept(rows.iter().map(|row| *row as usize));
+        self.values.keep(self.slots.iter_mut().map(|slot| &mut slot.kept));
         self.words = Vec::new();
     }
 
     fn clear(&mut self, rows: &[Row]) {
         for row in rows {
-            let first = *row as usize * self.depth;
-            self.entries.row_mut(*row as usize).fill(Entry::NONE);
-            (first..first + self.depth).for_each(|at| self.values.forget(at));
+            for slot in self.slots.row_mut(*row as usize) {
+                self.values.forget(&mut slot.kept);
+                slot.entry = Entry::NONE;
+            }
         }
     }
 
@@ -137,32 +151,31 @@ impl<V: Values, const N: usize> Kernel for Nth<V, N> {
 
     fn merge(&mut self, pairs: &[Pair]) -> Result<()> {
         for pair in pairs {
-            let latest = (pair.into as usize + 1) * self.depth - 1;
-            for (slot, from) in (pair.from as usize * self.depth..).take(self.depth).enumerate() {
-                let entry = self.entries.row(pair.from as usize)[slot];
-                let entries = self.entries.row_mut(pair.into as usize);
+            for at in 0..self.depth {
+                let from = self.slots.row(pair.from as usize)[at];
+                let slots = self.slots.row_mut(pair.into as usize);
+                let Some(latest) = slots.last_mut() else { break };
                 // The rest is later still.
-                if !entry.is_present() || !entries.last().is_some_and(|latest| entry.precedes(latest)) {
+                if !from.entry.is_present() || !from.entry.precedes(&latest.entry) {
                     break;
                 }
-                let passed = put(entries, entry);
-                self.values.copy(latest, from);
-                self.values.rise(latest, passed);
+                self.values.copy(&mut latest.kept, from.kept);
+                latest.entry = from.entry;
+                settle(slots);
             }
         }
         Ok(())
     }
 
     fn evaluate(&self, _: usize, rows: &[Row]) -> Result<ArrayRef> {
-        self.array(self.places(rows, self.depth - 1))
+        self.array(rows, self.depth - 1)
     }
 
     fn save(&self, rows: &[Row]) -> Result<Vec<ArrayRef>> {
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.depth * (N + 2));
         for slot in 0..self.depth {
-            let places = self.places(rows, slot);
-            columns.extend(entry::save(self.entries_of(places)));
-            columns.push(self.array(places)?);
+            columns.extend(entry::save(self.slots_of(rows, slot).map(|slot| slot.entry)));
+            columns.push(self.array(rows, slot)?);
         }
         Ok(columns)
     }
@@ -173,14 +186,14 @@ impl<V: Values, const N: usize> Kernel for Nth<V, N> {
             return Err(foreign("states"));
         }
         for (slot, columns) in states.chunks_exact(N + 2).enumerate() {
-            let places = self.places(rows, slot);
             let (entries, column) = columns.split_at(N + 1);
             let values = self.values.open(&column[0])?;
             let entries = entry::load(entries)?.into_iter().enumerate();
-            for ((index, entry), (row, at)) in entries.zip(rows.iter().zip(places.indices())) {
-                self.entries.row_mut(*row as usize)[slot] = entry;
+            for ((index, entry), row) in entries.zip(rows) {
+                let slot = &mut self.slots.row_mut(*row as usize)[slot];
+                slot.entry = entry;
                 if entry.marks & valid(0) != 0 {
-                    self.values.set(at, &values, index);
+                    self.values.set(&mut slot.kept, &values, index);
                 }
             }
         }
@@ -188,6 +201,6 @@ impl<V: Values, const N: usize> Kernel for Nth<V, N> {
     }
 
     fn bytes(&self) -> usize {
-        self.entries.bytes() + self.words.capacity() * size_of::<[u64; N]>() + self.values.bytes()
+        self.slots.bytes() + self.words.capacity() * size_of::<[u64; N]>() + self.values.bytes()
     }
 }

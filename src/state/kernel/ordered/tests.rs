@@ -15,7 +15,7 @@ use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::{col, lit};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 
-use super::values::Places;
+use super::texts::Head;
 use super::*;
 use crate::state::kernel::{Mode, Pair, Row};
 
@@ -405,18 +405,17 @@ fn what_is_left_to_others() {
 #[test]
 fn long_texts_give_their_memory_back() {
     let mut texts = Texts::new(&DataType::Utf8);
-    texts.resize(2);
+    let [mut one, mut other] = [Head::default(); 2];
     let column: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["x".repeat(1000), "y".to_owned()]));
     let opened = texts.open(&column).unwrap();
     let before = texts.bytes();
-    texts.set(0, &opened, 0);
+    texts.set(&mut one, &opened, 0);
     assert!(texts.bytes() >= before + 1000);
-    texts.copy(1, 0);
-    texts.set(0, &opened, 1);
-    texts.forget(1);
+    texts.copy(&mut other, one);
+    texts.set(&mut one, &opened, 1);
+    texts.forget(&mut other);
     assert!(texts.bytes() < before + 200);
-    texts.keep([0].into_iter());
-    let places = Places { rows: &[0], depth: 1, slot: 0 };
-    let array = texts.array(places, None).unwrap();
+    texts.keep([&mut one].into_iter());
+    let array = texts.array([one].into_iter(), None).unwrap();
     assert_eq!(array.as_string::<i32>().value(0), "y");
 }

@@ -14,11 +14,10 @@ use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result};
 
 use super::foreign;
-use super::values::{Places, Values};
-use crate::state::column::Column as Kept;
+use super::values::Values;
 
 /// The text and, in the last byte, its length; or [`LONG`] there and the number of a long text.
-type Head = [u8; 16];
+pub type Head = [u8; 16];
 
 /// Where the length is, and how much text fits before it.
 const LENGTH: usize = 15;
@@ -26,12 +25,11 @@ const LENGTH: usize = 15;
 /// Says that a head has the number of a long text.
 const LONG: u8 = u8::MAX;
 
-/// A text for each entry.
+/// Texts, those that are too long for their heads.
 #[derive(Debug)]
 pub struct Texts {
     data_type: DataType,
 
-    heads: Kept<Head>,
     long: Vec<Box<[u8]>>,
     /// Numbers of long texts that nobody has.
     free: Vec<u32>,
@@ -64,59 +62,53 @@ impl Column {
 impl Texts {
     /// None yet.
     pub fn new(data_type: &DataType) -> Self {
-        let data_type = data_type.clone();
-        Self { data_type, heads: Kept::default(), long: Vec::new(), free: Vec::new(), long_bytes: 0 }
+        Self { data_type: data_type.clone(), long: Vec::new(), free: Vec::new(), long_bytes: 0 }
     }
 
-    fn get(&self, at: usize) -> &[u8] {
-        let head = &self.heads[at];
+    fn get<'a>(&'a self, head: &'a Head) -> &'a [u8] {
         match head[LENGTH] {
             LONG => &self.long[number(head) as usize],
             length => &head[..usize::from(length)],
         }
     }
 
-    fn put(&mut self, at: usize, text: &[u8]) {
-        if let Some(short) = short(text) {
-            self.forget(at);
-            self.heads[at] = short;
-        } else {
-            let place = self.own(at);
-            if place.len() == text.len() {
-                place.copy_from_slice(text);
-            } else {
-                let before = mem::replace(place, text.into());
-                self.long_bytes = self.long_bytes + text.len() - before.len();
-            }
-        }
-    }
-
-    /// The long text of an entry, which it gets if it has none.
-    fn own(&mut self, at: usize) -> &mut Box<[u8]> {
-        let mut head = self.heads[at];
+    /// The long text of a head, which it gets if it has none.
+    fn own(&mut self, head: &mut Head) -> &mut Box<[u8]> {
         if head[LENGTH] != LONG {
             let long = self.free.pop().unwrap_or_else(|| {
                 self.long.push(Box::default());
                 u32::try_from(self.long.len() - 1).expect("memory ends before the numbers of long texts do")
             });
-            head = [0; 16];
-            head[..4].copy_from_slice(&long.to_le_bytes());
-            head[LENGTH] = LONG;
-            self.heads[at] = head;
+            *head = numbered(long);
         }
-        &mut self.long[number(&head) as usize]
+        &mut self.long[number(head) as usize]
+    }
+
+    fn put(&mut self, head: &mut Head, text: &[u8]) {
+        if let Some(short) = short(text) {
+            self.forget(head);
+            *head = short;
+            return;
+        }
+        let place = self.own(head);
+        if place.len() == text.len() {
+            place.copy_from_slice(text);
+        } else {
+            let before = mem::replace(place, text.into());
+            self.long_bytes = self.long_bytes + text.len() - before.len();
+        }
     }
 
     fn offsets<O: OffsetSizeTrait>(
         &self,
-        places: Places<'_>,
+        heads: impl ExactSizeIterator<Item = Head>,
         nulls: Option<NullBuffer>,
     ) -> Result<GenericStringArray<O>> {
-        let mut offsets = Vec::with_capacity(places.rows.len() + 1);
+        let mut offsets = Vec::with_capacity(heads.len() + 1);
         offsets.push(O::default());
         let mut bytes = Vec::new();
-        for at in places.indices() {
-            bytes.extend_from_slice(self.get(at));
+        for head in heads {
+            bytes.extend_from_slice(self.get(&head));
             let end = O::from_usize(bytes.len());
             offsets.push(end.ok_or_else(|| {
                 DataFusionError::ResourcesExhausted(format!("{} bytes of text in one column", bytes.len()))
@@ -136,14 +128,23 @@ fn short(text: &[u8]) -> Option<Head> {
     Some(head)
 }
 
-/// That of a long text.
+/// The number of a long text.
 fn number(head: &Head) -> u32 {
     let [a, b, c, d, ..] = *head;
     u32::from_le_bytes([a, b, c, d])
 }
 
+/// What a long text is known by.
+fn numbered(long: u32) -> Head {
+    let mut head = [0; 16];
+    head[..4].copy_from_slice(&long.to_le_bytes());
+    head[LENGTH] = LONG;
+    head
+}
+
 impl Values for Texts {
     type Column = Column;
+    type Kept = Head;
 
     fn open(&self, column: &ArrayRef) -> Result<Column> {
         if column.data_type() != &self.data_type {
@@ -156,33 +157,26 @@ impl Values for Texts {
         })
     }
 
-    fn resize(&mut self, entries: usize) {
-        self.heads.resize_with(entries, Head::default);
+    fn set(&mut self, kept: &mut Head, column: &Column, index: usize) {
+        self.put(kept, column.value(index));
     }
 
-    fn set(&mut self, at: usize, column: &Column, index: usize) {
-        self.put(at, column.value(index));
-    }
-
-    fn copy(&mut self, at: usize, from: usize) {
-        let head = self.heads[from];
-        if head[LENGTH] == LONG {
-            let text = self.long[number(&head) as usize].clone();
+    #[inline]
+    fn copy(&mut self, kept: &mut Head, from: Head) {
+        if from[LENGTH] == LONG {
+            let text = self.long[number(&from) as usize].clone();
             self.long_bytes += text.len();
-            let before = mem::replace(self.own(at), text);
+            let before = mem::replace(self.own(kept), text);
             self.long_bytes -= before.len();
         } else {
-            self.forget(at);
-            self.heads[at] = head;
+            self.forget(kept);
+            *kept = from;
         }
     }
 
-    fn swap(&mut self, one: usize, other: usize) {
-        self.heads.swap(one, other);
-    }
-
-    fn forget(&mut self, at: usize) {
-        let head = mem::take(&mut self.heads[at]);
+    #[inline]
+    fn forget(&mut self, kept: &mut Head) {
+        let head = mem::take(kept);
         if head[LENGTH] == LONG {
             let long = number(&head);
             self.long_bytes -= mem::take(&mut self.long[long as usize]).len();
@@ -190,30 +184,29 @@ impl Values for Texts {
         }
     }
 
-    fn keep(&mut self, entries: impl Iterator<Item = usize>) {
+    fn keep<'a>(&mut self, all: impl Iterator<Item = &'a mut Head>) {
         let mut kept = Self::new(&self.data_type);
-        for (at, from) in entries.enumerate() {
-            let head = self.heads[from];
-            if head[LENGTH] == LONG {
-                let text = mem::take(&mut self.long[number(&head) as usize]);
-                kept.heads.push([0; 16]);
-                kept.long_bytes += text.len();
-                *kept.own(at) = text;
-            } else {
-                kept.heads.push(head);
-            }
+        for head in all.filter(|head| head[LENGTH] == LONG) {
+            let text = mem::take(&mut self.long[number(head) as usize]);
+            kept.long_bytes += text.len();
+            *head = Head::default();
+            *kept.own(head) = text;
         }
         *self = kept;
     }
 
-    fn array(&self, places: Places<'_>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+    fn array(
+        &self,
+        kept: impl ExactSizeIterator<Item = Head>,
+        nulls: Option<NullBuffer>,
+    ) -> Result<ArrayRef> {
         let array: ArrayRef = match self.data_type {
-            DataType::Utf8 => Arc::new(self.offsets::<i32>(places, nulls)?),
-            DataType::LargeUtf8 => Arc::new(self.offsets::<i64>(places, nulls)?),
+            DataType::Utf8 => Arc::new(self.offsets::<i32>(kept, nulls)?),
+            DataType::LargeUtf8 => Arc::new(self.offsets::<i64>(kept, nulls)?),
             _ => {
-                let mut views = BinaryViewBuilder::with_capacity(places.rows.len());
-                for at in places.indices() {
-                    views.try_append_value(self.get(at))?;
+                let mut views = BinaryViewBuilder::with_capacity(kept.len());
+                for head in kept {
+                    views.try_append_value(self.get(&head))?;
                 }
                 let (views, buffers, _) = views.finish().into_parts();
                 Arc::new(StringViewArray::try_new(views, buffers, nulls)?)
@@ -223,8 +216,7 @@ impl Values for Texts {
     }
 
     fn bytes(&self) -> usize {
-        self.heads.bytes()
-            + self.long.capacity() * size_of::<Box<[u8]>>()
+        self.long.capacity() * size_of::<Box<[u8]>>()
             + self.free.capacity() * size_of::<u32>()
             + self.long_bytes
     }

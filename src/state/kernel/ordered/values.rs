@@ -1,4 +1,4 @@
-//! The values of entries, by the entry's number.
+//! The values of entries.
 
 use std::fmt;
 
@@ -11,28 +11,14 @@ use super::foreign;
 use crate::state::column::Column;
 use crate::state::kernel::{Row, plain};
 
-/// One entry of each of some rows.
-#[derive(Debug, Clone, Copy)]
-pub struct Places<'a> {
-    /// The rows.
-    pub rows: &'a [Row],
-    /// How many entries a row has.
-    pub depth: usize,
-    /// Which of them.
-    pub slot: usize,
-}
-
-impl<'a> Places<'a> {
-    /// The numbers of the entries.
-    pub fn indices(self) -> impl ExactSizeIterator<Item = usize> + use<'a> {
-        self.rows.iter().map(move |row| *row as usize * self.depth + self.slot)
-    }
-}
-
-/// A value for each entry, that of no entry included. What is NULL, the entry knows.
-pub trait Values: fmt::Debug + Send + 'static {
+/// Values of one type. What is NULL, the entry knows.
+pub trait Values: fmt::Debug + Send + Sized + 'static {
     /// A column that values are taken from.
     type Column;
+
+    /// What stands for a value: where it does not fit, what it is known by. The default is that of
+    /// no entry.
+    type Kept: fmt::Debug + Copy + Default + Send;
 
     /// Looks into a column.
     ///
@@ -40,36 +26,29 @@ pub trait Values: fmt::Debug + Send + 'static {
     /// When it is of another type.
     fn open(&self, column: &ArrayRef) -> Result<Self::Column>;
 
-    /// Makes room for this many entries.
-    fn resize(&mut self, entries: usize);
-
     /// Sets one to a value of a column.
-    fn set(&mut self, at: usize, column: &Self::Column, index: usize);
+    fn set(&mut self, kept: &mut Self::Kept, column: &Self::Column, index: usize);
 
     /// Sets one to another.
-    fn copy(&mut self, at: usize, from: usize);
+    fn copy(&mut self, kept: &mut Self::Kept, from: Self::Kept);
 
-    /// Exchanges two.
-    fn swap(&mut self, one: usize, other: usize);
+    /// The value is not needed any more.
+    fn forget(&mut self, kept: &mut Self::Kept);
 
-    /// Moves one before those that stand before it.
-    fn rise(&mut self, at: usize, passed: usize) {
-        (at - passed..at).rev().for_each(|before| self.swap(before, before + 1));
-    }
-
-    /// The value at `at` is not needed any more.
-    fn forget(&mut self, at: usize);
-
-    /// Keeps these entries alone, in this order, each once.
-    fn keep(&mut self, entries: impl Iterator<Item = usize>);
+    /// Keeps these alone, each once; what they are known by changes.
+    fn keep<'a>(&mut self, all: impl Iterator<Item = &'a mut Self::Kept>);
 
     /// Values as a column.
     ///
     /// # Errors
     /// When they do not fit one.
-    fn array(&self, places: Places<'_>, nulls: Option<NullBuffer>) -> Result<ArrayRef>;
+    fn array(
+        &self,
+        kept: impl ExactSizeIterator<Item = Self::Kept>,
+        nulls: Option<NullBuffer>,
+    ) -> Result<ArrayRef>;
 
-    /// Capacity.
+    /// Bytes beside what is kept with the entries.
     fn bytes(&self) -> usize;
 }
 
@@ -77,62 +56,78 @@ pub trait Values: fmt::Debug + Send + 'static {
 /// asked for once a list.
 pub trait OneEach: fmt::Debug + Send {
     /// Makes room for this many rows.
-    fn make_room(&mut self, rows: usize);
+    fn resize(&mut self, rows: usize);
 
     /// Keeps these rows alone, in this order, each once.
-    fn keep_rows(&mut self, rows: &[Row]);
+    fn keep(&mut self, rows: &[Row]);
 
     /// The values of these rows are not needed any more.
-    fn forget_rows(&mut self, rows: &[Row]);
+    fn forget(&mut self, rows: &[Row]);
 
     /// Sets rows, one after the other, to the value at an index of a column.
     ///
     /// # Errors
     /// When it is of another type.
-    fn set_rows(&mut self, column: &ArrayRef, rows: &[(Row, usize)]) -> Result<()>;
+    fn set(&mut self, column: &ArrayRef, rows: &[(Row, usize)]) -> Result<()>;
 
     /// Sets rows, one after the other, to the value of another row.
-    fn copy_rows(&mut self, rows: &[(Row, usize)]);
+    fn copy(&mut self, rows: &[(Row, usize)]);
 
     /// Values as a column.
     ///
     /// # Errors
     /// When they do not fit one.
-    fn column(&self, places: Places<'_>, nulls: Option<NullBuffer>) -> Result<ArrayRef>;
+    fn column(&self, rows: &[Row], nulls: Option<NullBuffer>) -> Result<ArrayRef>;
 
     /// In bytes.
-    fn capacity(&self) -> usize;
+    fn bytes(&self) -> usize;
 }
 
-impl<V: Values> OneEach for V {
-    fn make_room(&mut self, rows: usize) {
-        self.resize(rows);
+/// A value a row.
+#[derive(Debug)]
+pub struct Each<V: Values> {
+    values: V,
+    kept: Column<V::Kept>,
+}
+
+impl<V: Values> Each<V> {
+    /// No rows yet.
+    pub fn new(values: V) -> Self {
+        Self { values, kept: Column::default() }
+    }
+}
+
+impl<V: Values> OneEach for Each<V> {
+    fn resize(&mut self, rows: usize) {
+        self.kept.resize_with(rows, V::Kept::default);
     }
 
-    fn keep_rows(&mut self, rows: &[Row]) {
-        self.keep(rows.iter().map(|row| *row as usize));
+    fn keep(&mut self, rows: &[Row]) {
+        self.kept = rows.iter().map(|row| self.kept[*row as usize]).collect();
+        self.values.keep(self.kept.iter_mut());
     }
 
-    fn forget_rows(&mut self, rows: &[Row]) {
+    fn forget(&mut self, rows: &[Row]) {
         for row in rows {
-            self.forget(*row as usize);
+            self.values.forget(&mut self.kept[*row as usize]);
         }
     }
 
-    fn set_rows(&mut self, column: &ArrayRef, rows: &[(Row, usize)]) -> Result<()> {
-        let values = self.open(column)?;
+    fn set(&mut self, column: &ArrayRef, rows: &[(Row, usize)]) -> Result<()> {
+        let values = self.values.open(column)?;
         match column.nulls() {
             None => {
                 for (row, index) in rows {
-                    self.set(*row as usize, &values, *index);
+                    self.values.set(&mut self.kept[*row as usize], &values, *index);
                 }
             }
             Some(nulls) => {
                 for (row, index) in rows {
+                    let kept = &mut self.kept[*row as usize];
                     if nulls.is_valid(*index) {
-                        self.set(*row as usize, &values, *index);
+                        self.values.set(kept, &values, *index);
                     } else {
-                        self.forget(*row as usize);
+                        self.values.forget(kept);
                     }
                 }
             }
@@ -140,18 +135,19 @@ impl<V: Values> OneEach for V {
         Ok(())
     }
 
-    fn copy_rows(&mut self, rows: &[(Row, usize)]) {
+    fn copy(&mut self, rows: &[(Row, usize)]) {
         for (row, from) in rows {
-            self.copy(*row as usize, *from);
+            let from = self.kept[*from];
+            self.values.copy(&mut self.kept[*row as usize], from);
         }
     }
 
-    fn column(&self, places: Places<'_>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-        self.array(places, nulls)
+    fn column(&self, rows: &[Row], nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+        self.values.array(rows.iter().map(|row| self.kept[*row as usize]), nulls)
     }
 
-    fn capacity(&self) -> usize {
-        self.bytes()
+    fn bytes(&self) -> usize {
+        self.kept.bytes() + self.values.bytes()
     }
 }
 
@@ -160,18 +156,19 @@ impl<V: Values> OneEach for V {
 #[derive(Debug)]
 pub struct Bits<T> {
     data_type: DataType,
-    values: Column<T>,
+    width: std::marker::PhantomData<T>,
 }
 
 impl<T> Bits<T> {
-    /// None yet. The type's values are as wide as `T`.
+    /// The type's values are as wide as `T`.
     pub fn new(data_type: &DataType) -> Self {
-        Self { data_type: data_type.clone(), values: Column::default() }
+        Self { data_type: data_type.clone(), width: std::marker::PhantomData }
     }
 }
 
 impl<T: ArrowNativeType> Values for Bits<T> {
     type Column = ScalarBuffer<T>;
+    type Kept = T;
 
     fn open(&self, column: &ArrayRef) -> Result<ScalarBuffer<T>> {
         if column.data_type() != &self.data_type {
@@ -180,35 +177,25 @@ impl<T: ArrowNativeType> Values for Bits<T> {
         plain::numbers(column)
     }
 
-    fn resize(&mut self, entries: usize) {
-        self.values.resize_with(entries, T::default);
+    #[inline]
+    fn set(&mut self, kept: &mut T, column: &ScalarBuffer<T>, index: usize) {
+        *kept = column[index];
     }
 
     #[inline]
-    fn set(&mut self, at: usize, column: &ScalarBuffer<T>, index: usize) {
-        self.values[at] = column[index];
+    fn copy(&mut self, kept: &mut T, from: T) {
+        *kept = from;
     }
 
-    #[inline]
-    fn copy(&mut self, at: usize, from: usize) {
-        self.values[at] = self.values[from];
-    }
+    fn forget(&mut self, _kept: &mut T) {}
 
-    fn swap(&mut self, one: usize, other: usize) {
-        self.values.swap(one, other);
-    }
+    fn keep<'a>(&mut self, _all: impl Iterator<Item = &'a mut T>) {}
 
-    fn forget(&mut self, _at: usize) {}
-
-    fn keep(&mut self, entries: impl Iterator<Item = usize>) {
-        self.values = entries.map(|at| self.values[at]).collect();
-    }
-
-    fn array(&self, places: Places<'_>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-        plain::column(places.indices().map(|at| self.values[at]).collect(), nulls, &self.data_type)
+    fn array(&self, kept: impl ExactSizeIterator<Item = T>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+        plain::column(kept.collect(), nulls, &self.data_type)
     }
 
     fn bytes(&self) -> usize {
-        self.values.bytes()
+        0
     }
 }
