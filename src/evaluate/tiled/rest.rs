@@ -80,7 +80,7 @@ impl Rest {
             return Ok(Self::Timed(plan));
         }
         let plan = state.query_planner().create_physical_plan(&plan, state).await?;
-        Ok(computed(&plan)?.map_or(Self::Planned(plan), Self::Computed))
+        Ok(computed(&plan, tiling)?.map_or(Self::Planned(plan), Self::Computed))
     }
 
     /// Columns of a leaf's output of which the lengths are wanted in the place of its lists.
@@ -129,7 +129,7 @@ impl Rest {
 }
 
 /// A plan that has projections above a leaf and nothing else.
-fn computed(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Computed>> {
+fn computed(plan: &Arc<dyn ExecutionPlan>, tiling: &Tiling) -> Result<Option<Computed>> {
     let mut projections = Vec::new();
     let mut node = plan;
     while let Some(above) = node.downcast_ref::<ProjectionExec>() {
@@ -137,13 +137,17 @@ fn computed(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Computed>> {
         node = above.input();
     }
     let Some(leaf) = node.downcast_ref::<LeafExec>() else { return Ok(None) };
+    let of_leaf = |column: usize| leaf.projection.as_ref().map_or(column, |projection| projection[column]);
+    // What is grouped by is there in any case.
+    let is_aggregate = |column: &usize| of_leaf(*column) >= tiling.leaves[leaf.leaf].groups.len();
     let mut steps = Vec::with_capacity(projections.len());
     let mut counted = Vec::new();
     for projection in projections.iter().rev() {
         let (exprs, input) = (projection.projection_expr(), projection.input().schema());
         let mut step = exprs.make_projector(&input)?;
         if steps.is_empty() {
-            let columns = counted::counted(exprs, &input);
+            let mut columns = counted::counted(exprs, &input);
+            columns.retain(is_aggregate);
             let lengths = with_lengths(&input, &columns);
             let over_lengths = counted::over_lengths(exprs, &columns)?.make_projector(&lengths)?;
             if over_lengths.output_schema() == step.output_schema() {
@@ -156,9 +160,7 @@ fn computed(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Computed>> {
         }
         steps.push(step);
     }
-    if let Some(projection) = &leaf.projection {
-        counted.iter_mut().for_each(|column| *column = projection[*column]);
-    }
+    counted.iter_mut().for_each(|column| *column = of_leaf(*column));
     Ok(Some(Computed { leaf: leaf.leaf, projection: leaf.projection.clone(), steps, counted }))
 }
 
@@ -329,14 +331,19 @@ mod tests {
 
     /// How many lists of a view with these columns are only counted.
     fn lists_counted(columns: &str) -> usize {
+        counted_of(columns, "").len()
+    }
+
+    /// Which columns of the aggregates' output are lengths, in a view with these columns.
+    fn counted_of(columns: &str, also_by: &str) -> Vec<usize> {
         let view = plan(&format!(
             "SELECT card_id, {columns} FROM transactions \
-             WHERE event_time > now() - INTERVAL '5 minutes' GROUP BY card_id"
+             WHERE event_time > now() - INTERVAL '5 minutes' GROUP BY card_id{also_by}"
         ));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let rest = runtime.block_on(Rest::try_new(&session(), view.tiling.as_ref().unwrap())).unwrap();
         assert!(rest.counted(1).is_empty(), "there is one leaf");
-        rest.counted(0).len()
+        rest.counted(0).to_vec()
     }
 
     #[test]
@@ -352,6 +359,8 @@ mod tests {
         assert_eq!(lists_counted(&format!("cardinality(array_sort({currencies})) AS n")), 0);
         assert_eq!(lists_counted("cardinality(array_agg(DISTINCT make_array(currency))) AS n"), 0);
         assert_eq!(lists_counted(&format!("array_length({currencies}) AS n")), 0);
+        let by_list = format!("cardinality(make_array(currency)) AS n, {counted} AS m");
+        assert_eq!(counted_of(&by_list, ", make_array(currency)"), [2]);
     }
 
     #[test]

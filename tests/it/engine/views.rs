@@ -15,7 +15,7 @@ pub const fn view(name: &'static str, header: &'static str, sql: &'static str) -
 }
 
 /// Views that are tiled.
-pub static TILED: [Template; 22] = [
+pub static TILED: [Template; 23] = [
     view(
         "windows",
         "",
@@ -91,6 +91,15 @@ pub static TILED: [Template; 22] = [
            count(DISTINCT device) FILTER (WHERE event_time > now() - INTERVAL '15 seconds') AS devices,
            cardinality(array_agg(DISTINCT mcc)) AS listed
          FROM transactions WHERE event_time > now() - INTERVAL '2 minutes' GROUP BY card_id",
+    ),
+    view(
+        "lists that are counted",
+        "",
+        "SELECT card_id, cardinality(make_array(card_id, card_id)) AS two,
+           cardinality(array_agg(DISTINCT mcc)) > 1 AS many, cardinality(array_agg(mcc)) + 1 AS next,
+           cardinality(array_agg(DISTINCT device) FILTER (WHERE event_time > now() - INTERVAL '15 seconds')) AS devices
+         FROM transactions WHERE event_time > now() - INTERVAL '2 minutes'
+         GROUP BY card_id, make_array(card_id, card_id)",
     ),
     view(
         "statistics",
