@@ -226,29 +226,16 @@ impl StreamDecoder {
         let mut batches = Vec::new();
         let mut rows = Vec::with_capacity(frames.len());
         for (writer, indices) in groups {
-            let is_known = self.decoders.contains_key(&writer) || self.incompatible.contains_key(&writer);
-            let missing = if is_known {
-                None
-            } else {
-                find(writer).map(|schema| self.learn(writer, schema.as_ref())).err()
-            };
-            let Some(decoder) = self.decoders.get_mut(&writer) else {
-                let (reason, error) = match (self.incompatible.get(&writer), missing) {
-                    (Some(error), _) => (
-                        Reason::Incompatible,
-                        format!("{writer} does not resolve with the stream's schema: {error}"),
-                    ),
-                    (None, error) => {
-                        let error = error.unwrap_or_default();
-                        (Reason::UnknownSchema, format!("{writer} is not known: {error}"))
-                    }
-                };
-                rejected.extend(indices.into_iter().map(|index| Rejected {
-                    index,
-                    reason,
-                    error: error.clone(),
-                }));
-                continue;
+            let decoder = match self.decoder(writer, &mut find) {
+                Ok(decoder) => decoder,
+                Err((reason, error)) => {
+                    rejected.extend(indices.into_iter().map(|index| Rejected {
+                        index,
+                        reason,
+                        error: error.clone(),
+                    }));
+                    continue;
+                }
             };
             let bodies = decoder.decode(&indices, |index| frames.get(index).value.unwrap_or_default());
             rejected.extend(bodies.malformed.into_iter().map(|(index, error)| Rejected {
@@ -264,6 +251,24 @@ impl StreamDecoder {
         let (own, rows) = in_offset_order(&batches, rows)?;
         let decoded = self.with_our_columns(own, rows, frames, rejected, tombstones)?;
         Ok(decoded)
+    }
+
+    /// The decoder of a writer, whose schema is asked for where it is not known yet; or why there is none.
+    fn decoder<Schema: AsRef<str>>(
+        &mut self,
+        writer: Writer,
+        find: &mut impl FnMut(Writer) -> Result<Schema, String>,
+    ) -> Result<&mut BodyDecoder, (Reason, String)> {
+        if !self.decoders.contains_key(&writer) && !self.incompatible.contains_key(&writer) {
+            let schema = find(writer)
+                .map_err(|error| (Reason::UnknownSchema, format!("{writer} is not known: {error}")))?;
+            self.learn(writer, schema.as_ref());
+        }
+        self.decoders.get_mut(&writer).ok_or_else(|| {
+            let error = &self.incompatible[&writer];
+            let error = format!("{writer} does not resolve with the stream's schema: {error}");
+            (Reason::Incompatible, error)
+        })
     }
 
     /// The schema's own columns as the table has them, and the event time last.

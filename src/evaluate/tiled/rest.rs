@@ -304,11 +304,15 @@ mod tests {
     use crate::view::plan::session;
     use crate::view::tests::plan;
 
-    /// How the rest of a view is run.
-    fn kind(sql: &str) -> &'static str {
+    fn rest(sql: &str) -> Rest {
         let view = plan(sql);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        match runtime.block_on(Rest::try_new(&session(), view.tiling.as_ref().unwrap())).unwrap() {
+        runtime.block_on(Rest::try_new(&session(), view.tiling.as_ref().unwrap())).unwrap()
+    }
+
+    /// How the rest of a view is run.
+    fn kind(sql: &str) -> &'static str {
+        match rest(sql) {
             Rest::Computed(_) => "computed",
             Rest::Planned(_) => "planned",
             Rest::Timed(_) => "timed",
@@ -336,12 +340,10 @@ mod tests {
 
     /// Which columns of the aggregates' output are lengths, in a view with these columns.
     fn counted_of(columns: &str, also_by: &str) -> Vec<usize> {
-        let view = plan(&format!(
+        let rest = rest(&format!(
             "SELECT card_id, {columns} FROM transactions \
              WHERE event_time > now() - INTERVAL '5 minutes' GROUP BY card_id{also_by}"
         ));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let rest = runtime.block_on(Rest::try_new(&session(), view.tiling.as_ref().unwrap())).unwrap();
         assert!(rest.counted(1).is_empty(), "there is one leaf");
         rest.counted(0).to_vec()
     }
@@ -365,9 +367,6 @@ mod tests {
 
     #[test]
     fn the_shipped_view_makes_no_lists() {
-        let view = plan(include_str!("../../../sql/transaction.sql"));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let rest = runtime.block_on(Rest::try_new(&session(), view.tiling.as_ref().unwrap())).unwrap();
-        assert_eq!(rest.counted(0).len(), 2);
+        assert_eq!(rest(include_str!("../../../sql/transaction.sql")).counted(0).len(), 2);
     }
 }

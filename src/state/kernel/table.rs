@@ -73,7 +73,7 @@ impl Table {
     /// Changes them.
     #[inline]
     pub fn set<const N: usize>(&mut self, row: Row, at: usize, words: [u64; N]) {
-        *self.words.part_mut(row as usize, at) = words;
+        *self.get_mut(row, at) = words;
     }
 }
 

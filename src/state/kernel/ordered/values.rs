@@ -1,6 +1,7 @@
 //! The values of entries.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use arrow::array::{Array, ArrayRef};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
@@ -156,13 +157,13 @@ impl<V: Values> OneEach for Each<V> {
 #[derive(Debug)]
 pub struct Bits<T> {
     data_type: DataType,
-    width: std::marker::PhantomData<T>,
+    width: PhantomData<T>,
 }
 
 impl<T> Bits<T> {
     /// The type's values are as wide as `T`.
     pub fn new(data_type: &DataType) -> Self {
-        Self { data_type: data_type.clone(), width: std::marker::PhantomData }
+        Self { data_type: data_type.clone(), width: PhantomData }
     }
 }
 
