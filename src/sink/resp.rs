@@ -70,26 +70,23 @@ fn push_header(out: &mut Vec<u8>, kind: u8, len: usize) {
 
 /// Reads packed commands back, one after the other; ends after the first error.
 pub const fn commands(bytes: &[u8]) -> Commands<'_> {
-    Commands { bytes, at: 0 }
+    Commands(Reader::new(bytes))
 }
 
 /// What [`commands`] returns.
 #[derive(Debug, Clone)]
-pub struct Commands<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
+pub struct Commands<'a>(Reader<'a>);
 
 impl<'a> Iterator for Commands<'a> {
     type Item = Result<Vec<&'a [u8]>, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.at >= self.bytes.len() {
+        if self.0.is_at_end() {
             return None;
         }
         let command = self.command();
         if command.is_err() {
-            self.at = self.bytes.len();
+            self.0.end();
         }
         Some(command)
     }
@@ -99,20 +96,59 @@ impl<'a> Commands<'a> {
     fn command(&mut self) -> Result<Vec<&'a [u8]>, Malformed> {
         /// No part takes less: `$0`, its end, nothing, and the end of that.
         const LEAST: usize = 6;
-        let len = self.header(b'*')?;
-        let mut parts = Vec::with_capacity(len.min((self.bytes.len() - self.at) / LEAST));
+        let len = self.0.array()?;
+        let mut parts = Vec::with_capacity(len.min((self.0.bytes.len() - self.0.at) / LEAST));
         for _ in 0..len {
-            let len = self.header(b'$')?;
-            let malformed = Malformed { at: self.at };
-            let end = self.at.checked_add(len).ok_or(malformed)?;
-            let text = self.bytes.get(self.at..end).ok_or(malformed)?;
-            if self.bytes.get(end..end + 2) != Some(b"\r\n".as_slice()) {
-                return Err(Malformed { at: end });
-            }
-            self.at = end + 2;
-            parts.push(text);
+            parts.push(self.0.bulk()?);
         }
         Ok(parts)
+    }
+}
+
+/// Reads packed commands back part by part.
+#[derive(Debug, Clone)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Of these commands, from the first one on.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Whether everything was read.
+    pub const fn is_at_end(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    const fn end(&mut self) {
+        self.at = self.bytes.len();
+    }
+
+    /// How many parts the command has that begins here; they come next.
+    ///
+    /// # Errors
+    /// When no command begins here.
+    pub fn array(&mut self) -> Result<usize, Malformed> {
+        self.header(b'*')
+    }
+
+    /// The next part of a command.
+    ///
+    /// # Errors
+    /// When no part begins here, or it is torn.
+    pub fn bulk(&mut self) -> Result<&'a [u8], Malformed> {
+        let len = self.header(b'$')?;
+        let malformed = Malformed { at: self.at };
+        let end = self.at.checked_add(len).ok_or(malformed)?;
+        let text = self.bytes.get(self.at..end).ok_or(malformed)?;
+        if self.bytes.get(end..).and_then(<[u8]>::first_chunk) != Some(b"\r\n") {
+            return Err(Malformed { at: end });
+        }
+        self.at = end + 2;
+        Ok(text)
     }
 
     fn header(&mut self, kind: u8) -> Result<usize, Malformed> {
@@ -141,6 +177,9 @@ mod tests {
     fn commands_read_back() {
         let mut bytes = command(&[b"HSET", b"k", b"f", b"a\r\nb"]);
         bytes.extend(command(&[b"DEL", b""]));
+        let mut parts = Reader::new(&bytes);
+        assert_eq!((parts.array(), parts.bulk()), (Ok(4), Ok(b"HSET".as_slice())));
+        assert!(parts.array().is_err(), "a part is no command");
         let read: Vec<_> = commands(&bytes).map(Result::unwrap).collect();
         let expected: [&[&[u8]]; 2] = [&[b"HSET", b"k", b"f", b"a\r\nb"], &[b"DEL", b""]];
         assert_eq!(read, expected);

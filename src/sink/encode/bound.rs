@@ -138,10 +138,11 @@ impl<'a> Bound<'a> {
     }
 
     fn push_row(&mut self, row: usize, key: &[u8], known: Known<'_>, writes: &mut Writes) {
-        self.note_fields(row, known);
+        self.note_fields(row);
+        self.leave_out(row, known);
         let part = self.fields.added.and_then(|added| self.part(row, added, writes));
         if self.fields.added.is_some() && part.is_none() {
-            self.note_fields(row, Known::Nothing);
+            self.note_fields(row);
         }
         let encoder = self.encoder;
         let out = &mut writes.bytes;
@@ -189,10 +190,11 @@ impl<'a> Bound<'a> {
         }
     }
 
-    /// Finds the features whose fields are set, and those whose fields have to go.
-    fn note_fields(&mut self, row: usize, known: Known<'_>) {
+    /// Finds the features that have a value, whose fields are set, and those without, whose fields
+    /// have to go.
+    fn note_fields(&mut self, row: usize) {
         let encoder = self.encoder;
-        let Fields { set, removed, added, changed } = &mut self.fields;
+        let Fields { set, removed, added, .. } = &mut self.fields;
         *added = None;
         set.clear();
         removed.clear();
@@ -206,6 +208,12 @@ impl<'a> Bound<'a> {
                 removed.push(features & nulls);
             }
         }
+    }
+
+    /// Leaves out the fields that the hash is known to have, or not to have, already.
+    fn leave_out(&mut self, row: usize, known: Known<'_>) {
+        let encoder = self.encoder;
+        let Fields { set, removed, added, changed } = &mut self.fields;
         match known {
             Known::Nothing => {}
             Known::Absent => removed.fill(0),

@@ -16,6 +16,9 @@ use super::{Tally, push_entry, stretches};
 use crate::sink::fence::Shard;
 use crate::sink::{Entry, Writes, resp};
 
+/// Bytes that a transaction and the fences of the next one take beside the entries, about.
+const AROUND_BYTES: usize = 1024;
+
 /// Writes every entry.
 pub(super) fn write(
     connection: &mut Connection,
@@ -112,9 +115,15 @@ struct Packed {
 }
 
 impl Packed {
+    /// Nothing yet, and room for these entries with what goes around them.
+    fn with_room(entries: &[Entry]) -> Self {
+        let own: usize = entries.iter().map(|entry| entry.end - entry.start).sum();
+        Self { bytes: Vec::with_capacity(own + AROUND_BYTES), entries: Vec::with_capacity(entries.len()) }
+    }
+
     /// Each on its own, torn ones as transactions.
     fn single(writes: &Writes, entries: &[Entry], dumper: &mut Option<&mut Dumper>) -> Result<Self, Failure> {
-        let mut packed = Self { bytes: Vec::new(), entries: Vec::with_capacity(entries.len()) };
+        let mut packed = Self::with_room(entries);
         for entry in entries {
             let replies = match dumper {
                 Some(dumper) => dumper.push(writes, *entry, &mut packed.bytes)?.0,
@@ -131,8 +140,8 @@ impl Packed {
         entries: &[Entry],
         dumper: &mut Option<&mut Dumper>,
     ) -> Result<Self, Failure> {
-        let mut packed =
-            Self { bytes: resp::command(&[b"MULTI"]), entries: Vec::with_capacity(entries.len()) };
+        let mut packed = Self::with_room(entries);
+        packed.bytes.extend(resp::command(&[b"MULTI"]));
         for entry in entries {
             let replies = match dumper {
                 Some(dumper) => dumper.push(writes, *entry, &mut packed.bytes)?.0,

@@ -10,7 +10,8 @@
 
 use super::listpack::Listpack;
 use super::reply::Failure;
-use crate::sink::{Entry, Writes, resp};
+use crate::sink::resp::{self, Malformed, Reader};
+use crate::sink::{Entry, Writes};
 
 /// Turns what sets a hash into its dump, with room that is used again.
 #[derive(Debug, Default)]
@@ -29,11 +30,9 @@ impl Dumper {
     ) -> Result<(u32, (usize, usize)), Failure> {
         let start = out.len();
         let bytes = &writes.bytes[entry.start..entry.end];
-        let commands: Vec<Vec<&[u8]>> = resp::commands(bytes)
-            .collect::<Result<_, _>>()
-            .map_err(|malformed| Failure::Refused(malformed.to_string()))?;
-        match set(&commands) {
-            Some((name, fields, ttl)) if self.dump(fields) => {
+        let hash = self.dump(bytes).map_err(|malformed| Failure::Refused(malformed.to_string()))?;
+        match hash {
+            Some(Hash { name, ttl }) => {
                 resp::push_array(out, 5);
                 resp::push_bulk(out, b"RESTORE");
                 let key = resp::push_bulk(out, name);
@@ -42,7 +41,7 @@ impl Dumper {
                 resp::push_bulk(out, b"REPLACE");
                 Ok((1, (key.start, key.end)))
             }
-            _ => {
+            None => {
                 out.extend_from_slice(bytes);
                 let moved = |at: usize| at - entry.start + start;
                 Ok((entry.replies, (moved(entry.key.0), moved(entry.key.1))))
@@ -62,31 +61,45 @@ impl Dumper {
         Ok(dumped)
     }
 
-    /// Makes the dump of a hash with these fields; `false` when it would be too large.
-    fn dump(&mut self, fields: &[&[u8]]) -> bool {
-        self.dump.clear();
+    /// Makes the dump of the hash that commands set; `None` when they do something
+    /// else, or it would be too large.
+    fn dump<'a>(&mut self, commands: &'a [u8]) -> Result<Option<Hash<'a>>, Malformed> {
+        let mut read = Reader::new(commands);
+        let parts = read.array()?;
+        if parts < 2 || read.bulk()? != b"HSET" {
+            return Ok(None);
+        }
+        let name = read.bulk()?;
         self.listpack.begin();
-        fields.iter().for_each(|element| self.listpack.push(element));
-        self.listpack.finish(&mut self.dump)
+        for _ in 2..parts {
+            self.listpack.push(read.bulk()?);
+        }
+        while !read.is_at_end() {
+            match (read.array()?, read.bulk()?) {
+                // Of a new hash nothing need be removed.
+                (parts, b"HDEL") => {
+                    for _ in 1..parts {
+                        read.bulk()?;
+                    }
+                }
+                (3, b"PEXPIRE") => {
+                    let (same, ttl) = (read.bulk()?, read.bulk()?);
+                    self.dump.clear();
+                    let is_whole = same == name && read.is_at_end() && self.listpack.finish(&mut self.dump);
+                    return Ok(is_whole.then_some(Hash { name, ttl }));
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
     }
 }
 
-/// The name, the fields and the time to live of a hash.
-type Set<'a, 'b> = (&'a [u8], &'b [&'a [u8]], &'a [u8]);
-
-/// The hash that commands set.
-fn set<'a, 'b>(commands: &'b [Vec<&'a [u8]>]) -> Option<Set<'a, 'b>> {
-    let ([set, removed @ .., expire], [b'H', b'S', b'E', b'T']) = (commands, *commands.first()?.first()?)
-    else {
-        return None;
-    };
-    if !removed.iter().all(|command| command.first() == Some(&b"HDEL".as_slice())) {
-        return None;
-    }
-    match (set.as_slice(), expire.as_slice()) {
-        ([_, name, fields @ ..], [b"PEXPIRE", same, ttl]) if name == same => Some((name, fields, ttl)),
-        _ => None,
-    }
+/// A hash that commands set.
+struct Hash<'a> {
+    name: &'a [u8],
+    /// Milliseconds, as text.
+    ttl: &'a [u8],
 }
 
 #[cfg(test)]
