@@ -238,7 +238,7 @@ impl Job {
     /// When a stream cannot be decoded, or the system gives no runtime.
     pub fn worker(&self) -> anyhow::Result<Worker> {
         // What takes a hash's place has all of its fields.
-        self.worker_by(false, !self.config.redis.restores)
+        Ok(Worker::try_new(self.parts(!self.config.redis.restores)?)?)
     }
 
     /// A worker that evaluates every view, for features that may be older than
@@ -247,7 +247,7 @@ impl Job {
     /// # Errors
     /// When a stream cannot be decoded, or the system gives no runtime.
     pub fn worker_for_backfill(&self) -> anyhow::Result<Worker> {
-        self.worker_by(false, false)
+        Ok(Worker::try_new(self.parts(false)?)?)
     }
 
     /// A worker that keeps every event and evaluates by the reference.
@@ -255,10 +255,11 @@ impl Job {
     /// # Errors
     /// When a stream cannot be decoded, or the system gives no runtime.
     pub fn reference_worker(&self) -> anyhow::Result<Worker> {
-        self.worker_by(true, false)
+        Ok(Worker::try_new(Parts { reference_only: true, ..self.parts(false)? })?)
     }
 
-    fn worker_by(&self, reference_only: bool, changed_only: bool) -> anyhow::Result<Worker> {
+    /// What a worker is made of that leaves out fields that did not change, or does not.
+    fn parts(&self, changed_only: bool) -> anyhow::Result<Parts> {
         let mut decoders = BTreeMap::new();
         for (id, _) in self.streams_read() {
             let stream = &self.config.streams[id.index()];
@@ -277,15 +278,15 @@ impl Job {
             let encoder = self.encoder(view, changed_only).map_err(|problem| Problems(vec![problem]))?;
             views.push((Arc::clone(view), encoder));
         }
-        Ok(Worker::try_new(Parts {
+        Ok(Parts {
             streams: Arc::clone(&self.streams),
             decoders,
             views,
             writers: self.writers.clone(),
             clock: self.clock_options(),
             session: self.session()?,
-            reference_only,
-        })?)
+            reference_only: false,
+        })
     }
 
     /// How a view's rows are written: with every field, or those that changed.

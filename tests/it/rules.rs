@@ -16,7 +16,7 @@ struct Layer {
 }
 
 static LAYERS: [Layer; 6] = [
-    Layer { name: "vocabulary", modules: &["error", "time", "frame", "feature"], may_import: &[] },
+    Layer { name: "vocabulary", modules: &["error", "time", "frame"], may_import: &[] },
     Layer {
         name: "core",
         modules: &[
@@ -282,6 +282,18 @@ fn lower_layers_never_import_higher_ones() {
         }
     }
     assert_none(&breaches);
+}
+
+#[test]
+fn layers_are_of_modules_that_there_are() {
+    let modules: Vec<String> = sources().iter().map(Source::module).collect();
+    let gone: Vec<String> = LAYERS
+        .iter()
+        .flat_map(|layer| layer.modules)
+        .filter(|named| !modules.iter().any(|module| is_within(module, named)))
+        .map(|named| format!("a layer names {named}, and there is no such module"))
+        .collect();
+    assert_none(&gone);
 }
 
 #[test]
