@@ -22,12 +22,13 @@ use self::events::{EventFile, Gathered, Input, Inputs, Origin};
 use super::job::{Job, Scope};
 use crate::config::{Config, Flags};
 use crate::decode::framing::Framing;
-use crate::error::{Problem, Problems};
+use crate::error::{Place, Problem, Problems};
 use crate::frame::{FrameBatch, PartitionId};
 use crate::pipeline::publication::Publication;
 use crate::source::{Assignment, Past};
 use crate::time::{Clock, EventTime, SystemClock};
 use crate::view::FeatureView;
+use crate::view::problems::ONE_ORDER;
 
 const HELP: &str = "\
 Examples:
@@ -77,6 +78,10 @@ pub(super) fn run(args: &PreviewArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     let job = load(args, &clock)?;
     let view = job.views.first().context("no view was planned")?;
     check_columns(args, view)?;
+    if let Err(reason) = &view.plain {
+        let problem = Problem::new(format!("view `{}` can be run and not previewed: {reason}", view.name));
+        return Err(Problems(vec![problem.at(Place::file(&view.file)).hint(ONE_ORDER)]).into());
+    }
 
     let streams = job.streams_read();
     let mut schemas = BTreeMap::new();

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod header;
 pub mod keying;
 pub mod lineage;
+mod physical;
 pub mod plan;
 pub mod problems;
 pub mod session;
@@ -129,6 +130,9 @@ pub struct FeatureView {
     pub keying: Result<keying::Keying, String>,
     /// The optimised plan, with placeholders for `now()`.
     pub plan: LogicalPlan,
+    /// Whether plain DataFusion can run that plan, else why it cannot: a tiled view needs it only as
+    /// far as its aggregates are done.
+    pub plain: Result<(), String>,
 }
 
 impl FeatureView {

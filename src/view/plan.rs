@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use super::classify;
 use super::depth;
 use super::header::{self, Header};
+use super::physical::rehearse;
 use super::problems;
 pub use super::session::session;
 use super::table::StreamTable;
@@ -138,7 +139,7 @@ impl<'a> Planner<'a> {
             .map_or((file.stem.as_str(), None), |header| (header.view.as_str(), header.resolution));
         let planned = self.plan_query(name, file, resolution.map(Span::from)).await;
         match (header, planned) {
-            (Ok(header), Ok(planned)) => self.check(file, header, planned),
+            (Ok(header), Ok(planned)) => self.rehearsed(file, self.check(file, header, planned)?).await,
             (header, planned) => {
                 let mut problems = header.err().unwrap_or_default();
                 problems.extend(planned.err());
@@ -282,8 +283,28 @@ impl<'a> Planner<'a> {
             tiling,
             keying,
             plan,
+            plain: Ok(()),
             header,
         })
+    }
+
+    /// The view, if DataFusion can run as much of it as it will be given.
+    async fn rehearsed(&self, file: &ViewFile, view: FeatureView) -> Result<FeatureView, Vec<Problem>> {
+        let Err(error) = rehearse(&self.state, &view.plan, &view.windows).await else { return Ok(view) };
+        let plain = Err(error.find_root().to_string());
+        let failed = match &view.tiling {
+            Ok(tiling) => rehearse(&self.state, &tiling.rest, &view.windows).await.err(),
+            Err(_) => Some(error),
+        };
+        let Some(error) = failed else { return Ok(FeatureView { plain, ..view }) };
+        Err(vec![problems::of_error(
+            &view.name,
+            &file.path,
+            &file.text,
+            self.streams,
+            &self.functions,
+            &error,
+        )])
     }
 }
 

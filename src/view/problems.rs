@@ -7,6 +7,10 @@ use datafusion::error::DataFusionError as E;
 use super::Streams;
 use crate::error::{Place, Problem, nearest};
 
+/// Outside of tiles, DataFusion sorts the events of a SELECT once.
+pub const ONE_ORDER: &str = "plain SQL needs one ORDER BY for every nth_value and string_agg of a SELECT; \
+    compute them in several SELECTs and join these on the key";
+
 /// Turns an error of planning `view` in `file` into a problem.
 ///
 /// `functions` are the names of those that there are.
@@ -59,7 +63,14 @@ pub fn of_error(
             ))
             .at(at(Some(&field.name)))
             .hint("write the table's name before it"),
-            other => Problem::new(format!("view `{view}`: {other}")).at(at(None)),
+            SchemaError::DuplicateUnqualifiedField { name }
+            | SchemaError::DuplicateQualifiedField { name, .. } => {
+                Problem::new(format!("view `{view}` has two expressions with one name: `{name}`"))
+                    .at(at(None))
+                    .hint(
+                        "a CAST is no part of a name: write CAST(min(x) AS DOUBLE) for min(CAST(x AS DOUBLE)) beside min(x)",
+                    )
+            }
         };
     }
     let message = plain(&root.to_string());
@@ -79,7 +90,12 @@ pub fn of_error(
     }
     let kind = if matches!(root, E::SQL(..)) { "is not valid SQL" } else { "cannot be planned" };
     let message = message.split(" at Line: ").next().unwrap_or(&message).to_owned();
-    Problem::new(format!("view `{view}` {kind}: {message}")).at(at(None))
+    let problem = Problem::new(format!("view `{view}` {kind}: {message}"));
+    if message.starts_with("Conflicting ordering requirements") {
+        let first = ["nth_value", "string_agg"].into_iter().find(|name| find_word(sql, name).is_some());
+        return problem.at(at(first)).hint(ONE_ORDER);
+    }
+    problem.at(at(None))
 }
 
 /// The stream, when all valid columns are of one.

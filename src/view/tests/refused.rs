@@ -34,6 +34,47 @@ fn check_refused(marked: &str, message: &str, help: &str) {
 }
 
 #[test]
+fn what_cannot_be_run_is_refused_before_there_are_events() {
+    let conflicting = "nth_value(amount, 2 ORDER BY event_time) AS a, nth_value(mcc, 2 ORDER BY amount) AS b";
+    let message = "cannot be planned: Conflicting ordering requirements";
+    let hint = "compute them in several SELECTs";
+    check_refused(
+        &format!(
+            "SELECT card_id, «{conflicting} FROM (
+               SELECT *, row_number() OVER (PARTITION BY card_id ORDER BY event_time, _offset) AS r
+               FROM transactions WHERE event_time > now() - INTERVAL '5 minutes')
+             WHERE r < 5 GROUP BY card_id"
+        ),
+        message,
+        hint,
+    );
+    // The second level of aggregates is no matter of tiles.
+    check_refused(
+        "SELECT card_id, «nth_value(n, 2 ORDER BY mcc) AS a, nth_value(n, 3 ORDER BY n) AS b FROM (
+           SELECT card_id, mcc, count(*) AS n FROM transactions
+           WHERE event_time > now() - INTERVAL '5 minutes' GROUP BY card_id, mcc) GROUP BY card_id",
+        message,
+        hint,
+    );
+    let tiled = plan(&format!(
+        "SELECT card_id, {conflicting} FROM transactions
+         WHERE event_time > now() - INTERVAL '5 minutes' GROUP BY card_id"
+    ));
+    assert!(tiled.tiling.is_ok());
+    assert!(tiled.plain.unwrap_err().contains("Conflicting ordering requirements"));
+}
+
+#[test]
+fn expressions_with_one_name_are_told_apart_by_the_user() {
+    check_refused(
+        "SELECT card_id, min(amount) AS a, min(CAST(amount AS BIGINT)) AS b FROM transactions
+         WHERE event_time > now() - INTERVAL '5 minutes' GROUP BY card_id",
+        "has two expressions with one name: `min(transactions.amount)`",
+        "a CAST is no part of a name",
+    );
+}
+
+#[test]
 fn a_view_that_nothing_bounds_is_refused() {
     let nothing = "nothing bounds which events of stream `transactions` must be kept";
     let hint = "a FILTER bounds only its aggregate";

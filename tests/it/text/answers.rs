@@ -259,6 +259,27 @@ fn preview_of_no_events_prints_the_table_without_rows() {
     assert_eq!(table(&output.stdout), Vec::<Vec<(String, String)>>::new());
 }
 
+/// From tiles each value has an order of its own; plain SQL sorts events once.
+#[test]
+fn preview_says_of_which_views_it_can_show_nothing() {
+    let two_orders = "-- entity: card\n-- key: card_id\n\
+        SELECT card_id, nth_value(amount, 2 ORDER BY event_time) AS second, nth_value(note, 2 ORDER BY amount) AS note\n\
+        FROM payments WHERE event_time > now() - INTERVAL '10 minutes' GROUP BY card_id\n";
+    let files = [
+        ("windrow.toml", PAYMENTS),
+        ("schemas/payments.avsc", SCHEMA),
+        ("sql/orders.sql", two_orders),
+        ("events.jsonl", ""),
+    ];
+    let check = run(&["check"], &files);
+    assert_eq!(check.status.code(), Some(0), "{}", check.stderr);
+    let output = run(&["preview", "orders", "--events", "payments=events.jsonl"], &files);
+    assert_eq!(output.status.code(), Some(2), "{}", output.stderr);
+    let parts =
+        ["view `orders` can be run and not previewed", "orders.sql", "compute them in several SELECTs"];
+    assert_contains(&output.stderr, &parts);
+}
+
 /// The same start time gives the same events, also when they are made as fast
 /// as this machine can.
 #[test]
