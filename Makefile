@@ -30,8 +30,9 @@ test: ## run every test, against a real Kafka and a real Redis
 test-features: ## run the tests of the shipped feature views only
 	@tools/install-build-components.sh && tools/install-test-components.sh && cargo test --locked --test it features:: -- $(ARGS)
 
-oracle: ## compare the engine with plain SQL over many generated logs: make oracle CASES=10000
-	PROPTEST_CASES=$(CASES) cargo test --locked --test it -- engine:: worker::
+oracle: ## compare the engines with plain SQL over many generated logs and views: make oracle CASES=10000 SEED=1
+	PROPTEST_CASES=$(CASES) PROPTEST_RNG_SEED=$(or $(SEED),$$(date +%s)) \
+	  cargo test --locked --test it -- $(or $(TEST),engine:: worker::)
 
 chaos: ## break processes, Kafka and Redis at random, then compare every hash: make chaos MINUTES=10 SEED=1
 	@tools/install-build-components.sh && tools/install-test-components.sh

@@ -4,6 +4,7 @@
 //! count.
 
 mod checkpoints;
+mod crew;
 mod early;
 mod holding;
 pub mod log;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use crate::support::cases;
 use log::{Entry, Kind, PARTITIONS, Step};
 use run::{Run, partition};
 use views::{TEMPLATES, template};
@@ -37,52 +39,53 @@ fn cuts() -> impl Strategy<Value = Vec<(usize, Then)>> {
     proptest::collection::vec((1..30_usize, then), 1..8)
 }
 
-proptest! {
-    #![proptest_config(crate::support::cases(48))]
+#[test]
+fn any_cut_gives_what_one_batch_gives_and_plain_sql() {
+    let case = (log::steps(), cuts(), 0..TEMPLATES.len());
+    cases::check(
+        "worker::any_cut_gives_what_one_batch_gives_and_plain_sql",
+        48,
+        &case,
+        |(steps, cuts, index)| {
+            let template = &TEMPLATES[index];
+            let log = log::written(&steps);
+            let expected = reference::hashes(template, &log);
 
-    #[test]
-    fn any_cut_gives_what_one_batch_gives_and_plain_sql(
-        steps in log::steps(),
-        cuts in cuts(),
-        index in 0..TEMPLATES.len(),
-    ) {
-        let template = &TEMPLATES[index];
-        let log = log::written(&steps);
-        let expected = reference::hashes(template, &log);
+            let mut whole = Run::by_reference(template);
+            whole.read(&log, usize::MAX);
+            prop_assert_eq!(&whole.hashes(), &expected, "{} in one batch", template.name);
+            prop_assert_eq!(&whole.rejected, &rejected(&log), "dead letters");
 
-        let mut whole = Run::by_reference(template);
-        whole.read(&log, usize::MAX);
-        prop_assert_eq!(&whole.hashes(), &expected, "{} in one batch", template.name);
-        prop_assert_eq!(&whole.rejected, &rejected(&log), "dead letters");
-
-        let mut cut = Run::new(template);
-        let mut committed = cut.commits.clone();
-        let mut read = 0;
-        for (index, (length, then)) in cuts.iter().cycle().enumerate() {
-            if read >= log.len() {
-                break;
+            let mut cut = Run::new(template);
+            let mut committed = cut.commits.clone();
+            let mut read = 0;
+            for (index, (length, then)) in cuts.iter().cycle().enumerate() {
+                if read >= log.len() {
+                    break;
+                }
+                read = log.len().min(read + length);
+                cut.read(&log[..read], *length);
+                if let Then::Restart = then {
+                    cut = cut.restarted(cut.commits.clone());
+                }
+                if index == cuts.len() / 2 {
+                    committed = cut.commits.clone();
+                }
             }
-            read = log.len().min(read + length);
-            cut.read(&log[..read], *length);
-            if let Then::Restart = then {
-                cut = cut.restarted(cut.commits.clone());
-            }
-            if index == cuts.len() / 2 {
-                committed = cut.commits.clone();
-            }
-        }
-        // After a restart at the very end, what was read before is read again.
-        cut.read(&log, 7);
-        prop_assert_eq!(&cut.hashes(), &expected, "{} in batches", template.name);
+            // After a restart at the very end, what was read before is read again.
+            cut.read(&log, 7);
+            prop_assert_eq!(&cut.hashes(), &expected, "{} in batches", template.name);
 
-        let mut again = cut.restarted(committed);
-        again.read(&log, 11);
-        prop_assert_eq!(&again.hashes(), &expected, "{} with a suffix repeated", template.name);
+            let mut again = cut.restarted(committed);
+            again.read(&log, 11);
+            prop_assert_eq!(&again.hashes(), &expected, "{} with a suffix repeated", template.name);
 
-        again.lose_store();
-        again.silence(false, 0);
-        prop_assert_eq!(&again.hashes(), &expected, "{} written again", template.name);
-    }
+            again.lose_store();
+            again.silence(false, 0);
+            prop_assert_eq!(&again.hashes(), &expected, "{} written again", template.name);
+            Ok(())
+        },
+    );
 }
 
 /// The dead letters of a log, by reason.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringViewArray,
-    TimestampMicrosecondArray, new_null_array,
+    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int32Array, Int64Array, RecordBatch,
+    StringViewArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
@@ -20,6 +20,11 @@ use windrow::view::{FeatureView, Stream, Streams};
 
 /// Texts of columns without their own.
 const TEXTS: [&str; 5] = ["A", "B", "6011", "5311", "a text that is too long to be kept in a view"];
+
+/// Numbers at the ends of what there is.
+const HUGE: [i64; 6] = [i64::MIN, i64::MIN + 1, -1, 0, i64::MAX - 1, i64::MAX];
+const WILD: [f64; 8] =
+    [f64::NEG_INFINITY, -1e300, -1e-300, 0.0, f64::MIN_POSITIVE, 0.1, 1e300, f64::INFINITY];
 
 /// An event, before it has columns.
 #[derive(Debug, Clone, Copy)]
@@ -43,11 +48,23 @@ pub fn small() -> Streams {
         Arc::new(Schema::new(fields))
     };
     let (text, int, float) = (DataType::Utf8View, DataType::Int64, DataType::Float64);
-    let transactions = [("card_id", text.clone()), ("device", text.clone()), ("mcc", text.clone())];
-    let transactions = [transactions.as_slice(), &[("n", int.clone()), ("amount", float)]].concat();
+    let transactions = [
+        ("card_id", text.clone()),
+        ("device", text.clone()),
+        ("mcc", text.clone()),
+        ("n", int.clone()),
+        ("amount", float.clone()),
+        ("level", DataType::Int32),
+        ("flag", DataType::Boolean),
+        ("huge", int.clone()),
+        ("wild", float),
+        ("price", DataType::Decimal128(9, 2)),
+        ("seen", timestamp_type()),
+    ];
+    let clicks = [("card_id", text.clone()), ("page", int), ("place", text)];
     Streams::new(vec![
         stream("transactions", "card_id", table(&transactions)),
-        stream("clicks", "card_id", table(&[("card_id", text), ("page", int)])),
+        stream("clicks", "card_id", table(&clicks)),
     ])
 }
 
@@ -134,9 +151,20 @@ fn column(field: &Field, key: &str, events: &[Event], first: i64) -> ArrayRef {
         DataType::Utf8View => {
             Arc::new(salts.map(|salt| salt.map(|salt| pick(&TEXTS, salt))).collect::<StringViewArray>())
         }
+        DataType::Float64 if name == "wild" => {
+            Arc::new(salts.map(|salt| salt.map(|salt| pick(&WILD, salt))).collect::<Float64Array>())
+        }
         DataType::Float64 => {
             let quarter = |salt: u64| f64::from(i32::try_from(small(salt)).unwrap_or_default()) / 4.0;
             Arc::new(salts.map(|salt| salt.map(quarter)).collect::<Float64Array>())
+        }
+        DataType::Int64 if name == "huge" => {
+            Arc::new(salts.map(|salt| salt.map(|salt| pick(&HUGE, salt))).collect::<Int64Array>())
+        }
+        DataType::Decimal128(precision, scale) => {
+            let cents = salts.map(|salt| salt.map(|salt| i128::from(small(salt)) * 50));
+            let decimals = cents.collect::<Decimal128Array>().with_precision_and_scale(*precision, *scale);
+            Arc::new(decimals.unwrap())
         }
         DataType::Int64 => Arc::new(salts.map(|salt| salt.map(small)).collect::<Int64Array>()),
         DataType::Int32 => {
@@ -154,9 +182,9 @@ fn column(field: &Field, key: &str, events: &[Event], first: i64) -> ArrayRef {
     }
 }
 
-fn pick<'a>(texts: &[&'a str], salt: u64) -> &'a str {
-    let count = u64::try_from(texts.len()).expect("a test has few texts");
-    texts[usize::try_from(salt % count).expect("it is below the count")]
+fn pick<T: Copy>(values: &[T], salt: u64) -> T {
+    let count = u64::try_from(values.len()).expect("a test has few values");
+    values[usize::try_from(salt % count).expect("it is below the count")]
 }
 
 /// Everything that was accepted, by stream.

@@ -8,10 +8,9 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use proptest::prelude::ProptestConfig;
-
 pub mod avro;
 pub mod bucket;
+pub mod cases;
 pub mod certificates;
 pub mod child;
 pub mod client;
@@ -50,11 +49,4 @@ pub fn number(name: &str, default: u64) -> u64 {
         Ok(text) => text.parse().unwrap_or_else(|error| panic!("{name} is `{text}`: {error}")),
         Err(_) => default,
     }
-}
-
-/// So many generated cases, or as many as `PROPTEST_CASES` says.
-#[expect(clippy::disallowed_methods, reason = "how long a test may take is no option of the program")]
-pub fn cases(default: u32) -> ProptestConfig {
-    let given = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(given.unwrap_or(default)) }
 }

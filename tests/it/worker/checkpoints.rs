@@ -8,6 +8,7 @@ use windrow::view::classify::Class;
 use super::run::{Checkpoints, Run};
 use super::views::{self, TEMPLATES};
 use super::{events, log, reference};
+use crate::support::cases::check;
 
 /// What happens after a stretch of the log.
 #[derive(Debug, Clone, Copy)]
@@ -29,15 +30,10 @@ fn cuts() -> impl Strategy<Value = Vec<(usize, Then)>> {
     proptest::collection::vec((1..30_usize, then), 1..8)
 }
 
-proptest! {
-    #![proptest_config(crate::support::cases(48))]
-
-    #[test]
-    fn a_worker_goes_on_from_a_checkpoint(
-        steps in log::steps(),
-        cuts in cuts(),
-        index in 0..TEMPLATES.len(),
-    ) {
+#[test]
+fn a_worker_goes_on_from_a_checkpoint() {
+    let case = (log::steps(), cuts(), 0..TEMPLATES.len());
+    check("worker::checkpoints::a_worker_goes_on_from_a_checkpoint", 48, &case, |(steps, cuts, index)| {
         let template = &TEMPLATES[index];
         let log = log::written(&steps);
         let expected = reference::hashes(template, &log);
@@ -69,7 +65,8 @@ proptest! {
         again.lose_store();
         again.silence(false, 0);
         prop_assert_eq!(&again.hashes(), &expected, "{} written again", template.name);
-    }
+        Ok(())
+    });
 }
 
 /// What a process deleted, its successor knows, be it from a checkpoint or from the events after it: a
