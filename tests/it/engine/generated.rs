@@ -55,18 +55,45 @@ pub fn tiled() -> impl Strategy<Value = Query> {
 
 /// A view that can be keyed and not tiled: it uses events one by one.
 pub fn keyed() -> impl Strategy<Value = Query> {
+    with_header(prop_oneof![3 => compared(), 1 => of_those_who()].prop_map(|sql| ("card_id", sql)))
+}
+
+/// Over events that were compared with others of their card.
+fn compared() -> impl Strategy<Value = String> {
     let order = select(TRANSACTIONS.orders);
     let within = select(&["card_id", "card_id, mcc", "card_id, n, flag"][..]);
-    let numbered = (order, within, lower_edge(), aggregates(TRANSACTIONS), 1..5_u8, weighted(0.3, window()));
-    let sql = numbered.prop_map(|(order, within, edge, aggregates, most, window)| {
+    let function = prop_oneof![
+        3 => Just("row_number() OVER (PARTITION BY @)"),
+        1 => Just("lag(n) OVER (PARTITION BY @)"),
+        1 => Just("lead(level, 2, 1) OVER (PARTITION BY @)"),
+        1 => Just("sum(n) OVER (PARTITION BY @ ROWS BETWEEN 2 PRECEDING AND CURRENT ROW)"),
+        1 => Just("count(mcc) OVER (PARTITION BY @)"),
+    ];
+    let parts =
+        (order, within, function, lower_edge(), aggregates(TRANSACTIONS), 1..5_u8, weighted(0.3, window()));
+    parts.prop_map(|(order, within, function, edge, aggregates, most, window)| {
         let window = window.map(|window| format!(" AND {window}")).unwrap_or_default();
+        let function = function.replace('@', &format!("{within} ORDER BY {order}"));
         format!(
-            "SELECT card_id, {}\nFROM (SELECT *, row_number() OVER (PARTITION BY {within} ORDER BY {order}) AS r\n  \
-             FROM transactions WHERE {edge})\nWHERE r <= {most}{window} GROUP BY card_id",
+            "SELECT card_id, {}\nFROM (SELECT *, {function} AS r\n  FROM transactions WHERE {edge})\n\
+             WHERE r <= {most}{window} GROUP BY card_id",
             columns("a", &aggregates)
         )
-    });
-    with_header(sql.prop_map(|sql| ("card_id", sql)))
+    })
+}
+
+/// Over events of cards that have others as well, or have none.
+fn of_those_who() -> impl Strategy<Value = String> {
+    let parts = (aggregates(TRANSACTIONS), events(TRANSACTIONS), events(CLICKS), any::<bool>());
+    parts.prop_map(|(aggregates, transactions, clicks, clicked)| {
+        let columns = columns("a", &aggregates);
+        let condition = if clicked {
+            format!("card_id IN (SELECT card_id FROM clicks WHERE {clicks})")
+        } else {
+            format!("NOT EXISTS (SELECT 1 FROM (SELECT card_id FROM clicks WHERE {clicks}) AS c\n  WHERE c.card_id = transactions.card_id)")
+        };
+        format!("SELECT card_id, {columns}\nFROM transactions WHERE {transactions} AND {condition} GROUP BY card_id")
+    })
 }
 
 /// A resolution, if there is one.
@@ -196,7 +223,8 @@ fn computed() -> impl Strategy<Value = String> {
 
 /// By what events of a card are told apart further.
 fn further() -> impl Strategy<Value = &'static str> {
-    select(&["mcc", "device", "n % 3", "flag", "date_trunc('minute', event_time)", "abs(n) > 1"][..])
+    let time = "date_trunc('minute', event_time)";
+    select(vec!["mcc", "device", "n % 3", "flag", time, "abs(n) > 1", "huge", "price", "seen"])
 }
 
 /// Aggregates over aggregates.
@@ -245,12 +273,17 @@ fn joined() -> impl Strategy<Value = String> {
         })
     };
     let other = prop_oneof![2 => side(CLICKS, "r"), 1 => side(TRANSACTIONS, "r")];
-    let join = select(&["JOIN", "LEFT JOIN", "FULL JOIN"][..]);
+    let both = "coalesce(l.card_id, r.card_id) AS card_id, {ours}, {theirs} FROM l";
+    let join = select(vec![
+        format!("{both} JOIN r ON l.card_id = r.card_id"),
+        format!("{both} LEFT JOIN r USING (card_id)"),
+        format!("{both} FULL JOIN r ON r.card_id = l.card_id"),
+        "card_id, {ours} FROM l WHERE card_id IN (SELECT card_id FROM r)".to_owned(),
+        "card_id, {ours} FROM l WHERE NOT EXISTS (SELECT 1 FROM r WHERE r.card_id = l.card_id)".to_owned(),
+    ]);
     (side(TRANSACTIONS, "l"), other, join).prop_map(|((left, ours), (right, theirs), join)| {
-        format!(
-            "WITH l AS {left},\nr AS {right}\nSELECT coalesce(l.card_id, r.card_id) AS card_id, {ours}, {theirs}\n\
-             FROM l {join} r ON l.card_id = r.card_id"
-        )
+        let select = join.replace("{ours}", &ours).replace("{theirs}", &theirs);
+        format!("WITH l AS {left},\nr AS {right}\nSELECT {select}")
     })
 }
 
@@ -279,7 +312,7 @@ fn everything_is_made_up_sooner_or_later() {
     let functions = "array_agg avg bit_and bit_or bit_xor bool_and bool_or count covar_pop first_value last_value max \
         median min nth_value regr_sxy stddev string_agg sum var_pop approx_distinct row_number";
     let calls = functions.split_whitespace().map(|function| format!("{function}("));
-    let parts = "(DISTINCT|IGNORE NULLS|FILTER (WHERE n > 0 AND event_time|-- resolution: 7s|milliseconds'|4 hours'|\
+    let parts = "(DISTINCT|IGNORE NULLS|NOT EXISTS|IN (SELECT|lag(|ROWS BETWEEN|FILTER (WHERE n > 0 AND event_time|-- resolution: 7s|milliseconds'|4 hours'|\
         event_time <= now()|BETWEEN now()|HAVING|date_trunc|LEFT JOIN|FULL JOIN|UNION ALL|CASE WHEN|\
         GROUP BY card_id, device|GROUP BY device|FROM clicks|huge|wild|price|seen|r <= 4 AND";
     for part in calls.chain(parts.split('|').map(str::to_owned)) {
