@@ -164,6 +164,9 @@ fn statistics(source: Source) -> impl Strategy<Value = Aggregate> {
         3 => (of_one, numeric()).prop_map(|(function, value)| other(format!("{function}({value})"))),
         1 => (of_two, numeric(), numeric())
             .prop_map(|(function, one, two)| other(format!("{function}({one}, {two})"))),
+        1 => numeric().prop_map(|value| {
+            other(format!("percentile_cont(0.25) WITHIN GROUP (ORDER BY {value})"))
+        }),
         1 => (of_conditions, condition(source))
             .prop_map(|(function, condition)| other(format!("{function}({condition})"))),
         2 => (of_others, prop_oneof![select(source.texts), select(source.others)])

@@ -55,7 +55,10 @@ pub fn tiled() -> impl Strategy<Value = Query> {
 
 /// A view that can be keyed and not tiled: it uses events one by one.
 pub fn keyed() -> impl Strategy<Value = Query> {
-    with_header(prop_oneof![3 => compared(), 1 => of_those_who()].prop_map(|sql| ("card_id", sql)))
+    with_header(
+        prop_oneof![3 => compared(), 1 => of_those_who(), 1 => approximate()]
+            .prop_map(|sql| ("card_id", sql)),
+    )
 }
 
 /// Over events that were compared with others of their card.
@@ -79,6 +82,16 @@ fn compared() -> impl Strategy<Value = String> {
              WHERE r <= {most}{window} GROUP BY card_id",
             columns("a", &aggregates)
         )
+    })
+}
+
+/// With an aggregate whose value depends on how partial results meet.
+fn approximate() -> impl Strategy<Value = String> {
+    let function =
+        select(&["approx_median(n)", "approx_percentile_cont(0.9) WITHIN GROUP (ORDER BY amount)"][..]);
+    (function, aggregates(TRANSACTIONS), events(TRANSACTIONS)).prop_map(|(function, aggregates, events)| {
+        let columns = columns("a", &aggregates);
+        format!("SELECT card_id, {function} AS about, {columns}\nFROM transactions WHERE {events} GROUP BY card_id")
     })
 }
 
@@ -312,7 +325,7 @@ fn everything_is_made_up_sooner_or_later() {
     let functions = "array_agg avg bit_and bit_or bit_xor bool_and bool_or count covar_pop first_value last_value max \
         median min nth_value regr_sxy stddev string_agg sum var_pop approx_distinct row_number";
     let calls = functions.split_whitespace().map(|function| format!("{function}("));
-    let parts = "(DISTINCT|IGNORE NULLS|NOT EXISTS|IN (SELECT|lag(|ROWS BETWEEN|FILTER (WHERE n > 0 AND event_time|-- resolution: 7s|milliseconds'|4 hours'|\
+    let parts = "(DISTINCT|IGNORE NULLS|percentile_cont(0.25)|approx_median(|NOT EXISTS|IN (SELECT|lag(|ROWS BETWEEN|FILTER (WHERE n > 0 AND event_time|-- resolution: 7s|milliseconds'|4 hours'|\
         event_time <= now()|BETWEEN now()|HAVING|date_trunc|LEFT JOIN|FULL JOIN|UNION ALL|CASE WHEN|\
         GROUP BY card_id, device|GROUP BY device|FROM clicks|huge|wild|price|seen|r <= 4 AND";
     for part in calls.chain(parts.split('|').map(str::to_owned)) {
