@@ -44,7 +44,7 @@ fn templates() -> Vec<(&'static Template, &'static [Engine])> {
 fn chosen_views_are_plain_sql() {
     let templates = templates();
     let case = (0..templates.len(), steps(), turns());
-    check("engine::chosen_views_are_plain_sql", 96, &case, |(index, steps, turns)| {
+    check(96, &case, |(index, steps, turns)| {
         let (template, engines) = templates[index];
         prop_assert_eq!(shard(template, engines).run(&steps, &turns), Ok(()), "{}", template.name);
         Ok(())
@@ -53,9 +53,9 @@ fn chosen_views_are_plain_sql() {
 
 /// Made-up views of a class, in every engine that can evaluate it.
 #[track_caller]
-fn check_generated(test: &str, class: Class, queries: impl Strategy<Value = Query>) {
+fn check_generated(class: Class, queries: impl Strategy<Value = Query>) {
     let engines = if class == Class::Tiled { BOTH.as_slice() } else { &[Engine::Keyed] };
-    check(test, 96, &(queries, steps(), turns()), |(query, steps, turns)| {
+    check(96, &(queries, steps(), turns()), |(query, steps, turns)| {
         let streams = small();
         let view = plan(&streams, "generated", query.text());
         prop_assert_eq!(view.classification.class, class, "{}\n{}", view.classification.reason, query.text());
@@ -67,12 +67,12 @@ fn check_generated(test: &str, class: Class, queries: impl Strategy<Value = Quer
 
 #[test]
 fn generated_views_are_tiled_and_plain_sql() {
-    check_generated("engine::generated_views_are_tiled_and_plain_sql", Class::Tiled, generated::tiled());
+    check_generated(Class::Tiled, generated::tiled());
 }
 
 #[test]
 fn generated_views_are_keyed_and_plain_sql() {
-    check_generated("engine::generated_views_are_keyed_and_plain_sql", Class::Keyed, generated::keyed());
+    check_generated(Class::Keyed, generated::keyed());
 }
 
 #[test]

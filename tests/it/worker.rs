@@ -42,50 +42,45 @@ fn cuts() -> impl Strategy<Value = Vec<(usize, Then)>> {
 #[test]
 fn any_cut_gives_what_one_batch_gives_and_plain_sql() {
     let case = (log::steps(), cuts(), 0..TEMPLATES.len());
-    cases::check(
-        "worker::any_cut_gives_what_one_batch_gives_and_plain_sql",
-        48,
-        &case,
-        |(steps, cuts, index)| {
-            let template = &TEMPLATES[index];
-            let log = log::written(&steps);
-            let expected = reference::hashes(template, &log);
+    cases::check(48, &case, |(steps, cuts, index)| {
+        let template = &TEMPLATES[index];
+        let log = log::written(&steps);
+        let expected = reference::hashes(template, &log);
 
-            let mut whole = Run::by_reference(template);
-            whole.read(&log, usize::MAX);
-            prop_assert_eq!(&whole.hashes(), &expected, "{} in one batch", template.name);
-            prop_assert_eq!(&whole.rejected, &rejected(&log), "dead letters");
+        let mut whole = Run::by_reference(template);
+        whole.read(&log, usize::MAX);
+        prop_assert_eq!(&whole.hashes(), &expected, "{} in one batch", template.name);
+        prop_assert_eq!(&whole.rejected, &rejected(&log), "dead letters");
 
-            let mut cut = Run::new(template);
-            let mut committed = cut.commits.clone();
-            let mut read = 0;
-            for (index, (length, then)) in cuts.iter().cycle().enumerate() {
-                if read >= log.len() {
-                    break;
-                }
-                read = log.len().min(read + length);
-                cut.read(&log[..read], *length);
-                if let Then::Restart = then {
-                    cut = cut.restarted(cut.commits.clone());
-                }
-                if index == cuts.len() / 2 {
-                    committed = cut.commits.clone();
-                }
+        let mut cut = Run::new(template);
+        let mut committed = cut.commits.clone();
+        let mut read = 0;
+        for (index, (length, then)) in cuts.iter().cycle().enumerate() {
+            if read >= log.len() {
+                break;
             }
-            // After a restart at the very end, what was read before is read again.
-            cut.read(&log, 7);
-            prop_assert_eq!(&cut.hashes(), &expected, "{} in batches", template.name);
+            read = log.len().min(read + length);
+            cut.read(&log[..read], *length);
+            if let Then::Restart = then {
+                cut = cut.restarted(cut.commits.clone());
+            }
+            if index == cuts.len() / 2 {
+                committed = cut.commits.clone();
+            }
+        }
+        // After a restart at the very end, what was read before is read again.
+        cut.read(&log, 7);
+        prop_assert_eq!(&cut.hashes(), &expected, "{} in batches", template.name);
 
-            let mut again = cut.restarted(committed);
-            again.read(&log, 11);
-            prop_assert_eq!(&again.hashes(), &expected, "{} with a suffix repeated", template.name);
+        let mut again = cut.restarted(committed);
+        again.read(&log, 11);
+        prop_assert_eq!(&again.hashes(), &expected, "{} with a suffix repeated", template.name);
 
-            again.lose_store();
-            again.silence(false, 0);
-            prop_assert_eq!(&again.hashes(), &expected, "{} written again", template.name);
-            Ok(())
-        },
-    );
+        again.lose_store();
+        again.silence(false, 0);
+        prop_assert_eq!(&again.hashes(), &expected, "{} written again", template.name);
+        Ok(())
+    });
 }
 
 /// The dead letters of a log, by reason.

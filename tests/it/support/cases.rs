@@ -1,5 +1,7 @@
 //! Generated cases, each from a seed of its own: the one that fails can be made again by itself.
 
+use std::thread;
+
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngSeed, TestCaseResult, TestRunner};
@@ -9,24 +11,26 @@ use super::number;
 /// How often a case that fails is made smaller.
 const MOST_TRIES: u32 = 1000;
 
-/// Checks a property of the test with this name, over so many cases or as many as `PROPTEST_CASES`
-/// says, from the seed `PROPTEST_RNG_SEED` on.
+/// Checks a property over so many cases or as many as `PROPTEST_CASES` says, from the seed
+/// `PROPTEST_RNG_SEED` on.
 ///
 /// # Panics
 /// When it does not hold, with the smallest case that was found and the command that makes it again.
 #[track_caller]
-pub fn check<S: Strategy>(
-    test: &str,
-    cases: u64,
-    strategy: &S,
-    property: impl Fn(S::Value) -> TestCaseResult,
-) {
+pub fn check<S: Strategy>(cases: u64, strategy: &S, property: impl Fn(S::Value) -> TestCaseResult) {
     let first = number("PROPTEST_RNG_SEED", 1);
     for seed in first..first + number("PROPTEST_CASES", cases) {
         if let Err(error) = case(seed).run(strategy, &property) {
-            panic!("{error}\nonce more: make oracle CASES=1 SEED={seed} TEST={test}");
+            panic!("{error}\nonce more: make oracle CASES=1 SEED={seed}{}", test());
         }
     }
+}
+
+/// Which test this is: its thread has its name, unless all run in one.
+fn test() -> String {
+    let thread = thread::current();
+    let name = thread.name().filter(|name| name.contains("::"));
+    name.map(|name| format!(" TEST={name}")).unwrap_or_default()
 }
 
 /// What runs the one case of a seed.
@@ -51,7 +55,7 @@ fn a_case_comes_from_its_seed_alone() {
 #[test]
 #[should_panic(expected = "make oracle CASES=1 SEED=")]
 fn what_fails_says_how_to_see_it_again() {
-    check("some::test", 50, &(0..10_u8), |number| {
+    check(50, &(0..10_u8), |number| {
         prop_assert!(number < 7);
         Ok(())
     });

@@ -33,7 +33,7 @@ fn cuts() -> impl Strategy<Value = Vec<(usize, Then)>> {
 #[test]
 fn a_worker_goes_on_from_a_checkpoint() {
     let case = (log::steps(), cuts(), 0..TEMPLATES.len());
-    check("worker::checkpoints::a_worker_goes_on_from_a_checkpoint", 48, &case, |(steps, cuts, index)| {
+    check(48, &case, |(steps, cuts, index)| {
         let template = &TEMPLATES[index];
         let log = log::written(&steps);
         let expected = reference::hashes(template, &log);

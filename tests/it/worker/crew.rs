@@ -19,8 +19,7 @@ fn alone(run: &Run, number: i32) -> Run {
 fn several_workers_give_what_plain_sql_gives_and_so_does_one_that_takes_over() {
     let sharded: Vec<_> = TEMPLATES.iter().filter(|template| !template.single).collect();
     let case = (log::steps(), cuts(), 0..sharded.len(), 0..PARTITIONS);
-    let name = "several_workers_give_what_plain_sql_gives_and_so_does_one_that_takes_over";
-    check(&format!("worker::crew::{name}"), 48, &case, |(steps, cuts, index, heir)| {
+    check(48, &case, |(steps, cuts, index, heir)| {
         let template = sharded[index];
         let log = log::written(&steps);
         let expected = reference::hashes(template, &log);
