@@ -7,15 +7,14 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
-use datafusion::common::tree_node::Transformed;
-use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::TableScan;
 use datafusion::physical_plan::collect;
 
 use crate::time::EventTime;
+use crate::view::FeatureView;
+use crate::view::physical::physical;
 use crate::view::table::StreamTable;
-use crate::view::{FeatureView, window};
 
 /// Where the rows of a shard's streams come from.
 pub trait Rows {
@@ -34,24 +33,13 @@ pub async fn evaluate(
     clock: EventTime,
     rows: &impl Rows,
 ) -> Result<RecordBatch> {
-    let bound = view.plan.clone().replace_params_with_values(&window::bind(&view.windows, clock))?;
-    let bound = bound
-        .transform_up_with_subqueries(|node| match node {
-            LogicalPlan::TableScan(mut scan) => {
-                let stream = scan.table_name.table();
-                let after = view.keep_after(stream, clock).unwrap_or(EventTime(i64::MIN));
-                let (decoded, batches) = rows.rows(stream, after);
-                scan.source = provider_as_source(Arc::new(StreamTable::with_rows(
-                    scan.source.schema(),
-                    decoded,
-                    batches,
-                )));
-                Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
-            }
-            other => Ok(Transformed::no(other)),
-        })?
-        .data;
-    let physical = state.query_planner().create_physical_plan(&bound, state).await?;
+    let table = |scan: &TableScan| {
+        let stream = scan.table_name.table();
+        let after = view.keep_after(stream, clock).unwrap_or(EventTime(i64::MIN));
+        let (decoded, batches) = rows.rows(stream, after);
+        StreamTable::with_rows(scan.source.schema(), decoded, batches)
+    };
+    let physical = physical(state, &view.plan, &view.windows, clock, table).await?;
     let batches = collect(Arc::clone(&physical), state.task_ctx()).await?;
     Ok(concat_batches(&physical.schema(), &batches)?)
 }

@@ -11,7 +11,7 @@ pub mod explain;
 pub mod header;
 pub mod keying;
 pub mod lineage;
-mod physical;
+pub mod physical;
 pub mod plan;
 pub mod problems;
 pub mod session;
