@@ -9,6 +9,8 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 
+use crate::state::kernel::extremes;
+
 /// DataFusion with one partition, since the parallelism is that of shards.
 pub fn session() -> SessionState {
     builder().build()
@@ -32,7 +34,10 @@ fn builder() -> SessionStateBuilder {
     let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
     config.options_mut().sql_parser.collect_spans = true;
     config.options_mut().execution.time_zone = Some("+00:00".to_owned());
-    SessionStateBuilder::new().with_config(config).with_default_features()
+    let mut builder = SessionStateBuilder::new().with_config(config).with_default_features();
+    // The last of those of one name is what SQL means.
+    builder.aggregate_functions().get_or_insert_default().extend(extremes().map(Arc::new));
+    builder
 }
 
 #[cfg(test)]

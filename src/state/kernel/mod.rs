@@ -14,7 +14,7 @@
 //! | [`distinct`] | `count(DISTINCT x)`, `array_agg(DISTINCT x)` |
 //! | [`boxed`] | every other aggregate function of DataFusion, user-defined ones too |
 //!
-//! All of them give what DataFusion's own accumulators give.
+//! All of them give what DataFusion's own accumulators give; `min` and `max` are those of [`extremes`].
 
 mod boxed;
 mod distinct;
@@ -33,6 +33,7 @@ use datafusion::common::{Result, internal_err};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 pub use kernels::{AnyKernel, Kernels};
+pub use number::extremes;
 
 /// The number of a row, the same in every kernel of a pane.
 pub type Row = u32;

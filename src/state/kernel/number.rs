@@ -12,6 +12,7 @@
 
 mod average;
 mod count;
+mod extreme;
 mod flag;
 mod fold;
 
@@ -23,7 +24,6 @@ use arrow::datatypes::{ArrowPrimitiveType, DataType};
 use datafusion::common::{Result, internal_err};
 use datafusion::functions_aggregate::average::Avg;
 use datafusion::functions_aggregate::count::Count;
-use datafusion::functions_aggregate::min_max::{Max, Min};
 use datafusion::functions_aggregate::sum::Sum;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
@@ -31,12 +31,14 @@ use super::Row;
 use super::table::Packed;
 use average::Averages;
 use count::Counts;
+use extreme::Extreme;
+pub use extreme::extremes;
 
 /// The values of a column, and which of them are there.
 pub(super) type Column<'a, N> = (&'a [N], Option<&'a NullBuffer>);
 
 /// Which end of the order a function looks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum End {
     Least,
     Greatest,
@@ -58,10 +60,8 @@ pub(super) fn kernel(aggregate: &Arc<AggregateFunctionExpr>) -> Option<Box<dyn P
     let output = aggregate.field();
     let output = output.data_type();
     // A value that comes twice is no other least or greatest one.
-    if function.is::<Min>() {
-        extreme(End::Least, output)
-    } else if function.is::<Max>() {
-        extreme(End::Greatest, output)
+    if let Some(function) = function.downcast_ref::<Extreme>() {
+        extreme(function.end, output)
     } else if distinct {
         None
     } else if function.is::<Sum>() {

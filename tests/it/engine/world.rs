@@ -23,9 +23,7 @@ const TEXTS: [&str; 5] = ["A", "B", "6011", "5311", "a text that is too long to 
 
 /// Numbers at the ends of what there is.
 const HUGE: [i64; 6] = [i64::MIN, i64::MIN + 1, -1, 0, i64::MAX - 1, i64::MAX];
-/// Not NaN: of what comes before one, plain SQL's `min` and `max` know nothing afterwards, so that they
-/// depend on the order of events.
-const WILD: [f64; 8] = [f64::NEG_INFINITY, -1e300, -1e-300, -0.0, 0.0, 0.1, 1e300, f64::INFINITY];
+const WILD: [f64; 9] = [f64::NEG_INFINITY, -1e300, -1e-300, -0.0, 0.0, 0.1, 1e300, f64::INFINITY, f64::NAN];
 
 /// An event, before it has columns.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,6 @@
 //! A kernel knows only the native type: a timestamp and an integer of the same width share its
 //! code, and differ in how columns are read and written.
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -86,7 +85,7 @@ pub(super) fn extreme(end: End, output: &DataType) -> Option<Box<dyn Packed>> {
 fn of<T>(end: End, output: &DataType) -> Box<dyn Packed>
 where
     T: ArrowPrimitiveType,
-    T::Native: Bounded,
+    T::Native: Words,
 {
     match end {
         End::Least => folded::<T, Least>(output),
@@ -105,17 +104,11 @@ where
 }
 
 /// How a value is put together with the one that is there.
-trait Fold<N>: fmt::Debug + Send + 'static {
+pub(super) trait Fold<N>: fmt::Debug + Send + 'static {
     /// What is there at first.
     const START: N;
 
     fn fold(current: N, new: N) -> N;
-}
-
-/// A number that has a least and a greatest finite one.
-trait Bounded: Words {
-    const LOWEST: Self;
-    const HIGHEST: Self;
 }
 
 /// A number as words: one, or two where it is a wide one.
@@ -129,12 +122,7 @@ trait Words: ArrowNativeTypeOp {
 
 macro_rules! numbers {
     ($($native:ty),*) => {
-        $(impl Bounded for $native {
-            const LOWEST: Self = Self::MIN;
-            const HIGHEST: Self = Self::MAX;
-        }
-
-        impl Words for $native {
+        $(impl Words for $native {
             fn words(self) -> [u64; 2] {
                 let mut bytes = [[0; 8]; 2];
                 bytes.as_flattened_mut()[..size_of::<Self>()].copy_from_slice(&self.to_le_bytes());
@@ -164,33 +152,25 @@ impl<N: ArrowNativeTypeOp> Fold<N> for Sum {
     }
 }
 
-// What starts at a finite number, and what is done about NaN, is so in DataFusion.
-
 #[derive(Debug)]
-struct Least;
+pub(super) struct Least;
 
-impl<N: Bounded> Fold<N> for Least {
-    const START: N = N::HIGHEST;
+impl<N: ArrowNativeTypeOp> Fold<N> for Least {
+    const START: N = N::MAX_TOTAL_ORDER;
 
     fn fold(current: N, new: N) -> N {
-        match new.partial_cmp(&current) {
-            Some(Ordering::Less) | None => new,
-            Some(Ordering::Equal | Ordering::Greater) => current,
-        }
+        if new.is_lt(current) { new } else { current }
     }
 }
 
 #[derive(Debug)]
-struct Greatest;
+pub(super) struct Greatest;
 
-impl<N: Bounded> Fold<N> for Greatest {
-    const START: N = N::LOWEST;
+impl<N: ArrowNativeTypeOp> Fold<N> for Greatest {
+    const START: N = N::MIN_TOTAL_ORDER;
 
     fn fold(current: N, new: N) -> N {
-        match new.partial_cmp(&current) {
-            Some(Ordering::Greater) | None => new,
-            Some(Ordering::Equal | Ordering::Less) => current,
-        }
+        if new.is_gt(current) { new } else { current }
     }
 }
 
@@ -285,7 +265,6 @@ impl<N: Words, F: Fold<N>> Packed for Folded<N, F> {
     fn merge(&self, table: &mut Table, at: usize, pairs: &[Pair]) {
         for pair in pairs {
             let from = State::<N>::of(table, pair.from, at);
-            // To put what is there at first together with NaN would not leave that.
             if from.seen {
                 State::take::<F>(table, pair.into, at, from.value);
             }

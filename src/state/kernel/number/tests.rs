@@ -6,7 +6,6 @@ use arrow::datatypes::{Field, Float64Type, Int64Type, Schema, TimeUnit};
 use arrow::util::display::array_value_to_string;
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
-use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::{AggregateUDF, EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
@@ -300,7 +299,7 @@ fn extremes_of_every_type() {
         types.push(DataType::Duration(unit));
     }
     for data_type in &types {
-        for function in [min_udaf(), max_udaf()] {
+        for function in extremes().map(Arc::new) {
             let aggregate = aggregate(function, std::slice::from_ref(data_type));
             check(kernel, &aggregate, |numbers| vec![converted(numbers, 256, data_type)]);
         }
@@ -309,7 +308,7 @@ fn extremes_of_every_type() {
 
 #[test]
 fn extremes_of_floats_that_are_no_numbers() {
-    for function in [min_udaf(), max_udaf()] {
+    for function in extremes().map(Arc::new) {
         let aggregate = aggregate(function, &[DataType::Float64]);
         check(kernel, &aggregate, |numbers| vec![numbers.strange_floats()]);
         check(kernel, &aggregate, |_| vec![Numbers::no_floats()]);
@@ -318,7 +317,7 @@ fn extremes_of_floats_that_are_no_numbers() {
 
 #[test]
 fn extremes_of_truth_values() {
-    for function in [min_udaf(), max_udaf()] {
+    for function in extremes().map(Arc::new) {
         check(kernel, &aggregate(function, &[DataType::Boolean]), |numbers| vec![numbers.flags()]);
     }
 }
@@ -376,13 +375,14 @@ fn counts() {
 #[test]
 fn nothing_else() {
     let is_known = |aggregate: AggregateExprBuilder| kernel(&Arc::new(aggregate.build().unwrap())).is_some();
+    let [least, greatest] = extremes().map(Arc::new);
     let floats = [DataType::Float64];
-    assert!(is_known(builder(max_udaf(), &floats).distinct()));
+    assert!(is_known(builder(greatest, &floats).distinct()));
     assert!(!is_known(builder(count_udaf(), &floats).distinct()));
     assert!(!is_known(builder(sum_udaf(), &floats).distinct()));
     assert!(!is_known(builder(avg_udaf(), &floats).distinct()));
     assert!(!is_known(builder(avg_udaf(), &[DataType::Decimal128(9, 2)])));
-    assert!(!is_known(builder(min_udaf(), &[DataType::Utf8])));
+    assert!(!is_known(builder(least, &[DataType::Utf8])));
 }
 
 #[test]
