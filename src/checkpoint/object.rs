@@ -20,7 +20,7 @@ use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::Refusal;
-use crate::state::retained::LeadIn;
+use crate::state::lead_in::LeadIn;
 use crate::state::saved::{Deletion, SavedChunk, SavedPane, SavedPartition, SavedTiles, SavedView};
 use crate::time::EventTime;
 

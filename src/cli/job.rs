@@ -216,6 +216,18 @@ impl Job {
         read.into_iter().map(|id| (id, self.streams.get(id).topic.clone())).collect()
     }
 
+    /// How far back an event of a stream counts in any view.
+    pub fn longest_window(&self, stream: StreamId) -> Span {
+        let name = &self.streams.get(stream).name;
+        self.views
+            .iter()
+            .flat_map(|view| &view.scans)
+            .filter(|scan| scan.stream == *name)
+            .map(|scan| scan.bound.span().plus(scan.bound.resolution))
+            .max()
+            .unwrap_or(Span::ZERO)
+    }
+
     /// How many workers there can be: one, when a view is one shard over all partitions.
     pub fn parallelism(&self) -> usize {
         let single = self.views.iter().any(|view| matches!(view.sharding, Sharding::Single { .. }));

@@ -22,7 +22,7 @@ use crate::sink::memory::MemorySink;
 use crate::sink::parquet::{Error as ParquetError, ParquetFiles};
 use crate::sink::rows::History;
 use crate::source::range::{self, Bound, RangeSource, RangeStream};
-use crate::time::{Clock, Span, SystemClock, duration_text};
+use crate::time::{Clock, SystemClock, duration_text};
 
 const HELP: &str = "\
 Examples:
@@ -192,21 +192,10 @@ fn range_streams(job: &Job) -> Vec<RangeStream> {
         .into_iter()
         .map(|(stream, topic)| {
             let name = job.streams.get(stream).name.clone();
-            let lead_in = longest_window(job, &name).plus(slack);
+            let lead_in = job.longest_window(stream).plus(slack);
             RangeStream { stream, name, topic, lead_in }
         })
         .collect()
-}
-
-/// How far back an event of a stream counts in any view.
-pub(super) fn longest_window(job: &Job, stream: &str) -> Span {
-    job.views
-        .iter()
-        .flat_map(|view| &view.scans)
-        .filter(|scan| scan.stream == stream)
-        .map(|scan| scan.bound.span().plus(scan.bound.resolution))
-        .max()
-        .unwrap_or(Span::ZERO)
 }
 
 /// What is wrong with a stretch that ends before it begins, where its ends alone tell that.

@@ -10,7 +10,6 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use super::job::{Job, Scope};
-use super::replay::longest_window;
 use super::signals;
 use crate::checkpoint;
 use crate::checkpoint::store::Store;
@@ -234,7 +233,7 @@ pub(super) fn source_options(job: &Job, until_caught_up: bool) -> kafka::Options
         windows: job
             .streams_read()
             .into_iter()
-            .map(|(stream, _)| (stream, longest_window(job, &job.streams.get(stream).name)))
+            .map(|(stream, _)| (stream, job.longest_window(stream)))
             .collect(),
         reach: Reach {
             streams: Arc::clone(&job.streams),

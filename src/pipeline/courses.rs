@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use crate::frame::StreamId;
     use crate::source::Coverage;
-    use crate::state::retained::LeadIn;
+    use crate::state::lead_in::LeadIn;
 
     const INTERVAL: Duration = Duration::from_secs(30);
 

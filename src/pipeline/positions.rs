@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use crate::frame::StreamId;
     use crate::source::Coverage;
-    use crate::state::retained::LeadIn;
+    use crate::state::lead_in::LeadIn;
 
     const PARTITION: PartitionId = PartitionId { stream: StreamId(0), partition: 2 };
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::error::Fault;
 use crate::frame::{Frame, FrameBatch, PartitionId};
-use crate::state::retained::LeadIn;
+use crate::state::lead_in::LeadIn;
 use crate::time::{EventTime, Span};
 
 /// How much is known of the events before those that are read.

@@ -5,7 +5,7 @@ use std::num::ParseIntError;
 
 use super::{Assignment, Commit, Coverage, Loss, Past};
 use crate::frame::PartitionId;
-use crate::state::retained::LeadIn;
+use crate::state::lead_in::LeadIn;
 use crate::time::{EventTime, Span};
 
 /// The most events of a partition that a process publishes ahead of its commits:

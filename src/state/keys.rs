@@ -3,7 +3,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -130,43 +129,6 @@ impl Keys {
             + self.free.capacity() * size_of::<Slot>()
             + self.slots.len() * COUNTS
             + self.key_bytes
-    }
-}
-
-/// Hashes keys with XXH3: several times as fast as the standard library's on
-/// short texts, and seeded, since whoever sends events chooses keys.
-#[derive(Debug, Clone, Copy)]
-pub struct Seed(u64);
-
-impl Default for Seed {
-    /// Another in every map.
-    fn default() -> Self {
-        Self(RandomState::new().hash_one(0))
-    }
-}
-
-impl BuildHasher for Seed {
-    type Hasher = KeyHasher;
-
-    fn build_hasher(&self) -> KeyHasher {
-        KeyHasher(self.0)
-    }
-}
-
-/// Of [`Seed`].
-#[derive(Debug)]
-pub struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
-    }
-
-    /// Lengths: the bytes themselves tell keys apart.
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

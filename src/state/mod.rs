@@ -5,6 +5,7 @@ mod column;
 pub mod groups;
 pub mod kernel;
 pub mod keys;
+pub mod lead_in;
 pub mod map;
 pub mod pane;
 pub mod retained;

@@ -14,6 +14,7 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 
+use super::lead_in::LeadIn;
 use super::saved::SavedChunk;
 use crate::decode::reader::{EVENT_TIME, OFFSET};
 use crate::time::{EventTime, Span, TIMESTAMP_ZONE};
@@ -24,15 +25,6 @@ const ROWS_PER_CHUNK: usize = 65_536;
 
 /// Nor beyond this much event time where no rows are kept.
 const SPAN_PER_CHUNK: Span = Span::from_secs(600);
-
-/// Where to read again from so as to rebuild what is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeadIn {
-    /// The first offset to read.
-    pub offset: i64,
-    /// The partition's clock before it.
-    pub clock: Option<EventTime>,
-}
 
 #[derive(Debug)]
 struct Chunk {

@@ -3,7 +3,7 @@
 
 use arrow::array::ArrayRef;
 
-use super::retained::LeadIn;
+use super::lead_in::LeadIn;
 use crate::time::EventTime;
 
 /// Tiles of groups of one pane.

@@ -8,7 +8,7 @@ use super::{Error, Worker};
 use crate::decode::reader::{EVENT_TIME, TIMESTAMP};
 use crate::frame::{FrameBatch, PartitionId, Reason, Rejected};
 use crate::pipeline::publication::{Letters, Publication};
-use crate::state::retained::LeadIn;
+use crate::state::lead_in::LeadIn;
 
 impl Worker {
     /// Takes frames of one partition in. Those that were published before and

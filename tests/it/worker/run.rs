@@ -15,7 +15,7 @@ use windrow::sink::encode::{self, AS_OF, Encoder, KeyTemplate, WARMING};
 use windrow::sink::memory::{MemorySink, MemoryStore, Snapshot};
 use windrow::sink::rows::Changed;
 use windrow::source::{Assignment, Commit, Coverage, Past};
-use windrow::state::retained::LeadIn;
+use windrow::state::lead_in::LeadIn;
 use windrow::time::{EventTime, Span};
 use windrow::view::FeatureView;
 use windrow::view::plan::session;

@@ -7,7 +7,7 @@ use windrow::clock;
 use windrow::source::position::Metadata;
 use windrow::source::reach::{Committed, Reach};
 use windrow::source::{Coverage, Past};
-use windrow::state::retained::LeadIn;
+use windrow::state::lead_in::LeadIn;
 use windrow::time::{EventTime, Span};
 
 use super::log::{ALLOWED_LATENESS_MS, BEGIN_MS, Entry, MAX_FUTURE_MS, MAX_OUT_OF_ORDER_MS};

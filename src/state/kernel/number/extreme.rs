@@ -89,7 +89,7 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
-        ReversedUDAF::Identical
+        self.function.reverse_udf()
     }
 
     fn value_from_stats(&self, statistics: &StatisticsArgs) -> Option<ScalarValue> {
