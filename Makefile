@@ -80,6 +80,7 @@ bench: ## measure each stage, the engine, then the whole with a real Kafka and a
 	@tools/install-build-components.sh && tools/install-test-components.sh
 	cargo bench --locked --bench stages -- $(ARGS) && cargo bench --locked --bench engine -- $(ARGS)
 	cargo build --release --locked && tools/bench-end-to-end.sh
+	BENCH_LIVE= BENCH_PARTITIONS=1 BENCH_EVENT_RATE=100000 tools/bench-end-to-end.sh # catching up with a busy topic
 
 up: ## start Kafka, a registry, Redis, Prometheus and Grafana in containers
 	$(COMPOSE) up --detach --wait kafka registry redis prometheus grafana && $(COMPOSE) run --rm topics

@@ -12,7 +12,8 @@
 #   BENCH_EVENTS       events of the throughput measurement, of those streams together         200000
 #   BENCH_EVENT_RATE   those events per second of event time                                     2000
 #   BENCH_LIVE         freshness measurements, parted by blanks, each so many events per    1000@250ms
-#                      second at such a batch interval: 50000@250ms 10000@20ms
+#                      second at such a batch interval: 50000@250ms 10000@20ms; set and
+#                      empty: none
 #   BENCH_SECONDS      seconds that each of them takes                                             20
 #   BENCH_WARM         seconds at the same rate before those, which do not count: until the          0
 #                      broker's Java machine has compiled what it runs
@@ -36,7 +37,7 @@ readonly entities=${BENCH_ENTITIES:-10000} partitions=${BENCH_PARTITIONS:-4}
 read -r -a run_args <<<"${BENCH_RUN_ARGS:-}"
 readonly timestamp_type=${BENCH_TIMESTAMPS:-LogAppendTime}
 # `BENCH_RATE` is the name of before there could be several.
-read -r -a live <<<"${BENCH_LIVE:-${BENCH_RATE:-1000}@$interval}"
+read -r -a live <<<"${BENCH_LIVE-${BENCH_RATE:-1000}@$interval}"
 
 # Starts of which the middle one counts.
 readonly starts=3
